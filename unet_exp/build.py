@@ -1,0 +1,122 @@
+"""From checked configuration to built parts: the only caller of `hydra.utils.instantiate`."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from unet_exp.data._datamodule import SegmentationDataModule
+from unet_exp.data._source import ImageSource
+from unet_exp.errors import ConfigError, UserError
+from unet_exp.task import DataProperties, SegmentationTask
+
+Config = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class NetworkCost:
+    """What a network costs.
+
+    Args:
+        parameters: Trainable parameters.
+        gmacs: Multiply-accumulates of one forward pass of one training sample, in 10^9.
+    """
+
+    parameters: int
+    gmacs: float
+
+
+def build(config: Config, key: str, **arguments: Any) -> Any:
+    """Build one block of the configuration.
+
+    Args:
+        config: The plain, resolved configuration.
+        key: Name of the block.
+        arguments: Built parts it is called with.
+
+    Raises:
+        ConfigError: If the constructor refuses its arguments.
+    """
+    try:
+        return instantiate(config[key], **arguments, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, UserError):
+            raise cause from None
+        if isinstance(cause, ValueError | TypeError | MisconfigurationException):
+            raise ConfigError([f"{key}: {str(cause).splitlines()[0]}"]) from None
+        raise
+
+
+def build_datamodule(config: Config) -> SegmentationDataModule:
+    """The dataset with its loaders."""
+    source: ImageSource = build(config, "data")
+    whole = config["inference"]["window_size"] is None
+    return SegmentationDataModule(
+        source,
+        loader=build(config, "loader"),
+        augmentation=build(config, "augmentation"),
+        seed=config["seed"],
+        evaluation_batch_size=config["inference"]["batch_size"] if whole else 1,
+    )
+
+
+def data_properties(source: ImageSource) -> DataProperties:
+    """What the task must know of the dataset."""
+    return DataProperties(
+        class_names=source.class_names,
+        scored_classes=source.scored_classes,
+        num_outputs=source.num_classes,
+        ignore_index=source.ignore_index,
+        headline=source.headline,
+        mean=source.mean,
+        std=source.std,
+    )
+
+
+def build_task(config: Config, source: ImageSource, checkpoint_extras: dict[str, Any]) -> SegmentationTask:
+    """Network, loss and optimiser as one Lightning module."""
+    network: nn.Module = build(config, "model")
+    task = SegmentationTask(
+        network=network,
+        criterion=build(config, "supervision")(build(config, "loss")),
+        inference=build(config, "inference"),
+        data=data_properties(source),
+        optimizer=build(config, "optim"),
+        scheduler=build(config, "scheduler"),
+        channels_last=config["channels_last"],
+        checkpoint_extras=checkpoint_extras,
+    )
+    if config["compile"]:
+        network.compile()  # in place: torch.compile(network) would rename every key of the checkpoint
+    return task
+
+
+def measure_cost(network: nn.Module, in_channels: int, sample_size: tuple[int, int]) -> NetworkCost:
+    """Count parameters and multiply-accumulates without computing anything.
+
+    Args:
+        network: Any network.
+        in_channels: Channels of its input.
+        sample_size: Height and width of a training sample.
+
+    Raises:
+        ConfigError: If the network refuses samples of that size.
+    """
+    replica = copy.deepcopy(network).to("meta")
+    try:
+        with torch.no_grad():
+            replica.train()(torch.empty(2, in_channels, *sample_size, device="meta"))
+            with FlopCounterMode(display=False) as counter:
+                replica.eval()(torch.empty(1, in_channels, *sample_size, device="meta"))
+    except ValueError as error:
+        raise ConfigError([f"data, model: {error}"]) from None
+    parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    return NetworkCost(parameters, counter.get_total_flops() / 2e9)

@@ -1,0 +1,101 @@
+"""Where the configuration lives, and the two ways to read it: composing yaml groups, loading a run's own.
+
+Nothing here imports torch: ``--help`` and ``--cfg job`` must answer at once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge, Le
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def config_folder() -> Path:
+    """Folder with the yaml groups: inside an installed wheel, or beside the package in a checkout.
+
+    Raises:
+        FileNotFoundError: If neither exists, i.e. the installation is damaged.
+    """
+    for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise FileNotFoundError(f"No conf/ folder in or beside {_PACKAGE}. Please install unet_exp again.")
+
+
+CONFIG_FOLDER = str(config_folder())
+
+
+@dataclass(kw_only=True)
+class TrainSettings:
+    """The closed part of the training configuration: the only keys allowed at the top of train.yaml.
+
+    Args:
+        seed: Seed of everything random, 0 to 2^32 - 1.
+        name: Folder under `output_folder` that collects related runs; null means today's date.
+        output_folder: Where run folders are made.
+        resume: A run folder to continue, or null to start a new run.
+        monitor: Logged value that decides which checkpoint is the best one (higher is better).
+        channels_last: Use the NHWC memory format, faster on most hardware.
+        compile: Compile the network with torch.compile, in place.
+        test_after_training: Score the best checkpoint on the test split when training has finished.
+        model: Block of the network.
+        data: Block of the dataset.
+        loss: Block of the loss.
+        supervision: Block of the deep-supervision wrapper.
+        optim: Block of the optimiser.
+        scheduler: Block of the learning-rate schedule.
+        augmentation: Block of the augmentation pipeline.
+        loader: Block of the data loading.
+        inference: Block of the whole-image inference.
+        trainer: Block of the Lightning trainer.
+        logger: Block of the experiment tracker, or null.
+        callback: Named blocks of further callbacks, or null.
+    """
+
+    seed: Annotated[int, Ge(0), Le(2**32 - 1)]
+    name: str | None
+    output_folder: str
+    resume: str | None
+    monitor: str
+    channels_last: bool
+    compile: bool
+    test_after_training: bool
+    model: dict[str, Any]
+    data: dict[str, Any]
+    loss: dict[str, Any]
+    supervision: dict[str, Any]
+    optim: dict[str, Any]
+    scheduler: dict[str, Any]
+    augmentation: dict[str, Any]
+    loader: dict[str, Any]
+    inference: dict[str, Any]
+    trainer: dict[str, Any]
+    logger: dict[str, Any] | None
+    callback: dict[str, Any] | None
+
+
+def compose_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Compose ``conf/<name>.yaml`` with command-line style overrides, as the commands themselves do.
+
+    Args:
+        name: Root file without suffix, for example ``train``.
+        overrides: For example ``["model=unet", "data.mpp=1.0"]``.
+    """
+    with initialize_config_dir(config_dir=CONFIG_FOLDER, version_base="1.3"):
+        return compose(config_name=name, overrides=list(overrides))
+
+
+def to_plain(config: DictConfig) -> dict[str, Any]:
+    """The configuration as plain dicts and lists with every interpolation resolved.
+
+    Raises:
+        omegaconf.errors.OmegaConfBaseException: If an interpolation or a mandatory value is missing.
+    """
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}

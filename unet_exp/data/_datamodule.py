@@ -1,0 +1,110 @@
+"""The one LightningDataModule: it serves any source of cases."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import Any
+
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from unet_exp.data._case import Case
+from unet_exp.data._dataset import EvaluationDataset, EvaluationSample, TrainDataset
+from unet_exp.data._loader import LoaderSettings
+from unet_exp.data._sampling import EpochSampler, EvaluationSampler, ResumableLoader
+from unet_exp.data._source import ImageSource
+from unet_exp.data._split import Split
+from unet_exp.errors import DataError
+
+
+class SegmentationDataModule(LightningDataModule):
+    """Loaders over the parts of a source's split.
+
+    Training images are read once and kept in memory, shared by the worker processes; whole cases for
+    validation and test are read as they are needed.
+
+    Args:
+        source: The dataset.
+        loader: Batch size and worker processes.
+        augmentation: An albumentations pipeline for the training samples.
+        seed: Seed of order, patches and augmentation.
+        evaluation_batch_size: Whole cases handed over at once.
+    """
+
+    def __init__(
+        self,
+        source: ImageSource,
+        *,
+        loader: LoaderSettings,
+        augmentation: Callable[..., dict[str, Any]],
+        seed: int,
+        evaluation_batch_size: int = 1,
+    ) -> None:
+        super().__init__()
+        self.source = source
+        self._loader = loader
+        self._augmentation = augmentation
+        self._seed = seed
+        self._evaluation_batch_size = evaluation_batch_size
+
+    def prepare_data(self) -> None:
+        """Make the dataset's files if it makes its own (rank 0 only)."""
+        self.source.prepare()
+
+    @cached_property
+    def split(self) -> Split:
+        """The cases of each part; they are looked up at the first use."""
+        return self.source.make_split()
+
+    def read_training_cases(self) -> None:
+        """Read the training cases now rather than at the first batch, to find faults early."""
+        _ = self.train_dataset
+
+    @cached_property
+    def train_dataset(self) -> TrainDataset:
+        """The training samples, read at the first use."""
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+            pairs = list(threads.map(self.source.read_training, self.split.train))
+        if all((labels == self.source.ignore_index).all() for _, labels in pairs):
+            raise DataError(f"No pixel of the {len(pairs)} training cases carries a label. Check data.ignore_codes.")
+        return self.source.train_dataset(pairs, self._augmentation, self._seed)
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Batches of training samples."""
+        dataset = self.train_dataset
+        sampler = EpochSampler(len(dataset), seed=self._seed, batch_size=self._loader.batch_size)
+        return ResumableLoader(dataset, sampler, self._loader.torch_arguments(persistent=True))
+
+    def val_dataloader(self) -> DataLoader[EvaluationSample]:
+        """Lists of whole validation cases."""
+        return self.evaluation_dataloader("val", persistent=True)
+
+    def test_dataloader(self) -> DataLoader[EvaluationSample]:
+        """Lists of whole test cases."""
+        return self.evaluation_dataloader("test")
+
+    def evaluation_dataloader(self, part: str, *, persistent: bool = False) -> DataLoader[EvaluationSample]:
+        """Lists of whole cases of any part of the split.
+
+        Args:
+            part: `train`, `val` or `test`.
+            persistent: Whether the loader is iterated more than once.
+        """
+        dataset = self.evaluation_dataset(self.split.cases(part))
+        return DataLoader(
+            dataset,
+            batch_size=self._evaluation_batch_size,
+            sampler=EvaluationSampler(len(dataset)),
+            collate_fn=_as_list,
+            **self._loader.torch_arguments(persistent=persistent),
+        )
+
+    def evaluation_dataset(self, cases: Sequence[Case]) -> EvaluationDataset:
+        """Whole cases, one at a time."""
+        return EvaluationDataset(cases, self.source.read_evaluation)
+
+
+def _as_list(samples: list[EvaluationSample]) -> list[EvaluationSample]:
+    """Cases differ in size, so they are not stacked."""
+    return samples

@@ -1,0 +1,134 @@
+"""Which sample comes when: a pure function of (seed, epoch, index), and resumable in mid-epoch."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from torch import distributed
+from torch.utils.data import DataLoader, Sampler
+
+SampleKey = tuple[int, int]
+"""(epoch, index): everything drawn for a sample follows from it and the seed."""
+
+
+def sample_generator(seed: int, key: SampleKey) -> np.random.Generator:
+    """Random generator of one sample, the same in any worker process on any rank."""
+    return np.random.default_rng([seed, *key])
+
+
+def rank_and_world_size() -> tuple[int, int]:
+    """This process and the number of processes, (0, 1) outside distributed training."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+class EpochSampler(Sampler[SampleKey]):
+    """Shuffled training samples; rank r of n takes every n-th one of a global order.
+
+    The epoch travels with the index because persistent workers hold an old copy of the dataset. What does
+    not fill a global batch is left out, so every rank takes equally many steps. Lightning calls `set_epoch`.
+
+    Args:
+        size: Number of samples of an epoch.
+        seed: Seed of the order.
+        batch_size: Samples per rank and step; an epoch smaller than one global batch is kept whole.
+    """
+
+    def __init__(self, size: int, *, seed: int, batch_size: int) -> None:
+        self.size = size
+        self.seed = seed
+        self.batch_size = batch_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration serves."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        _, world_size = rank_and_world_size()
+        global_batch = self.batch_size * world_size
+        whole = self.size - self.size % global_batch
+        return (whole or self.size - self.size % world_size) // world_size
+
+    def __iter__(self) -> Iterator[SampleKey]:
+        rank, world_size = rank_and_world_size()
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.size)
+        for index in order[rank::world_size][: len(self)]:
+            yield self.epoch, int(index)
+
+
+class EvaluationSampler(Sampler[int]):
+    """Every case exactly once over all ranks: nothing is padded or repeated.
+
+    Args:
+        size: Number of cases.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __len__(self) -> int:
+        rank, world_size = rank_and_world_size()
+        return len(range(rank, self.size, world_size))
+
+    def __iter__(self) -> Iterator[int]:
+        rank, world_size = rank_and_world_size()
+        yield from range(rank, self.size, world_size)
+
+
+class _SkippingBatches(Sampler[list[SampleKey]]):
+    """Batches of a sampler, without those of a resumed epoch that were already trained on."""
+
+    def __init__(self, sampler: EpochSampler) -> None:
+        self.sampler = sampler  # Lightning finds `set_epoch` here
+        self.batch_size = sampler.batch_size
+        self.resumed_epoch = -1
+        self.resumed_batches = 0
+
+    def __len__(self) -> int:
+        return -(-len(self.sampler) // self.batch_size)
+
+    @property
+    def skip(self) -> int:
+        """Batches that the next iteration leaves out."""
+        return self.resumed_batches if self.sampler.epoch == self.resumed_epoch else 0
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        keys = list(self.sampler)
+        for start in range(self.skip * self.batch_size, len(keys), self.batch_size):
+            yield keys[start : start + self.batch_size]
+
+
+class ResumableLoader(DataLoader[Any]):
+    """Training loader that continues in mid-epoch where a checkpoint left it.
+
+    Lightning stores the state of any loader that has `state_dict` and `load_state_dict`. The state counts
+    the batches handed out, not those that workers have prepared ahead, so none is lost or repeated.
+
+    Args:
+        dataset: Takes sample keys.
+        sampler: Gives sample keys.
+        settings: Further arguments of `torch.utils.data.DataLoader`.
+    """
+
+    def __init__(self, dataset: Any, sampler: EpochSampler, settings: dict[str, Any]) -> None:
+        self._batches = _SkippingBatches(sampler)
+        self._handed_out = 0
+        super().__init__(dataset, batch_sampler=self._batches, **settings)
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        # A generator runs at the first `next`: by then Lightning has told the sampler the epoch.
+        self._handed_out = self._batches.skip
+        for batch in super().__iter__():
+            self._handed_out += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch being served and how many of its batches were handed out."""
+        return {"epoch": self._batches.sampler.epoch, "batches": self._handed_out}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Let an iteration of the same epoch start after the batches of `state`."""
+        self._batches.resumed_epoch = state["epoch"]
+        self._batches.resumed_batches = state["batches"]

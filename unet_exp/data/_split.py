@@ -1,0 +1,139 @@
+"""Splits into training, validation and test cases that share no patient."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from annotated_types import Ge, Interval
+
+from unet_exp.bounds import NonNegativeInt
+from unet_exp.data._case import Case, Part
+from unet_exp.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitSpec:
+    """How cases are divided. The official test cases are never trained or validated on.
+
+    Args:
+        scheme: `official`: the dataset's own; `holdout`: a seeded share of the non-test groups validates;
+            `kfold`: one of `folds` seeded parts of the non-test groups validates; `auto`: official where
+            its validation cases are present, else holdout.
+        group: What must not be torn apart by holdout and kfold.
+        validation_fraction: Share of the groups held out by `holdout`.
+        folds: Number of parts of `kfold`.
+        fold: Which part validates, 0 to folds - 1.
+        seed: Seed of the shuffle; part of the data, not of the training seed.
+    """
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by the configuration check
+
+    scheme: Literal["official", "holdout", "kfold", "auto"] = "official"
+    group: Literal["patient", "institution"] = "patient"
+    validation_fraction: Annotated[float, Interval(gt=0, lt=1)] = 0.2
+    folds: Annotated[int, Ge(2)] = 5
+    fold: NonNegativeInt = 0
+    seed: NonNegativeInt = 0
+
+
+@dataclass(frozen=True)
+class Split:
+    """The cases of each part, sorted by id.
+
+    Args:
+        scheme: In words, how the split was made.
+        train: Cases to train on.
+        val: Cases that choose the checkpoint.
+        test: Cases that are scored once, at the end.
+
+    Raises:
+        DataError: If a patient is in two parts.
+    """
+
+    scheme: str
+    train: tuple[Case, ...]
+    val: tuple[Case, ...]
+    test: tuple[Case, ...]
+
+    def __post_init__(self) -> None:
+        seen: dict[str, str] = {}
+        for part in ("train", "val", "test"):
+            for case in self.cases(part):
+                if seen.setdefault(case.patient, part) != part:
+                    raise DataError(
+                        f"Patient {case.patient} is in both the {seen[case.patient]} and the {part} part of the "
+                        "split: scores would flatter. Rename the files, or split by group (data.split.group)."
+                    )
+
+    def cases(self, part: str) -> tuple[Case, ...]:
+        """Cases of one part, ``train``, ``val`` or ``test``."""
+        return {"train": self.train, "val": self.val, "test": self.test}[part]
+
+    def description(self) -> dict[str, Any]:
+        """What split.json holds: the ids of each part, and a hash over them."""
+        ids = {part: [case.id for case in self.cases(part)] for part in ("train", "val", "test")}
+        digest = hashlib.sha256(json.dumps(ids, sort_keys=True).encode()).hexdigest()
+        return {"scheme": self.scheme, "hash": digest[:16], **ids}
+
+
+def make_split(cases: Sequence[Case], spec: SplitSpec) -> Split:
+    """Divide cases as `spec` says.
+
+    Raises:
+        ConfigError: If the split cannot be made, e.g. more folds than groups or no validation case.
+    """
+    ordered = sorted(cases, key=lambda case: case.id)
+    scheme = spec.scheme
+    if scheme == "auto":
+        scheme = "official" if any(case.part == "val" for case in ordered) else "holdout"
+    if scheme == "official":
+        return _assemble("official", ordered, lambda case: case.part)
+    open_cases = [case for case in ordered if case.part != "test"]
+    groups = sorted({_group(case, spec) for case in open_cases})
+    shuffled = [groups[i] for i in np.random.default_rng(spec.seed).permutation(len(groups))]
+    if scheme == "kfold":
+        held_out, words = _fold(shuffled, spec)
+    else:
+        count = max(1, round(spec.validation_fraction * len(shuffled)))
+        held_out = set(shuffled[:count])
+        words = f"holdout of {spec.validation_fraction:g} by {spec.group}, seed {spec.seed}"
+
+    def part(case: Case) -> Part:
+        if case.part == "test":
+            return "test"
+        return "val" if _group(case, spec) in held_out else "train"
+
+    return _assemble(words, ordered, part)
+
+
+def _fold(groups: list[str], spec: SplitSpec) -> tuple[set[str], str]:
+    if spec.folds > len(groups):
+        raise ConfigError(
+            [f"data.split.folds: {spec.folds} folds but only {len(groups)} {spec.group} groups; use fewer folds."]
+        )
+    if spec.fold >= spec.folds:
+        raise ConfigError([f"data.split.fold: must be below data.split.folds = {spec.folds}, got {spec.fold}."])
+    words = f"fold {spec.fold} of {spec.folds} by {spec.group}, seed {spec.seed}"
+    return set(groups[spec.fold :: spec.folds]), words
+
+
+def _group(case: Case, spec: SplitSpec) -> str:
+    return case.institution if spec.group == "institution" else case.patient
+
+
+def _assemble(words: str, cases: Sequence[Case], part_of: Callable[[Case], str]) -> Split:
+    parts: dict[str, list[Case]] = {"train": [], "val": [], "test": []}
+    for case in cases:
+        parts[part_of(case)].append(case)
+    for name in ("train", "val"):
+        if not parts[name]:
+            raise ConfigError(
+                [
+                    f"data.split.scheme: the split ({words}) leaves no {name} case among the {len(cases)} found. "
+                    "Use data.split.scheme=kfold or holdout."
+                ]
+            )
+    return Split(words, tuple(parts["train"]), tuple(parts["val"]), tuple(parts["test"]))

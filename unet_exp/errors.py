@@ -1,0 +1,36 @@
+"""Errors that are the user's to fix: one clear message, no traceback, exit code not zero."""
+
+
+class UserError(Exception):
+    """Something outside the program is wrong; the message says what, where, and what to do."""
+
+
+class ConfigError(UserError):
+    """The configuration cannot be run; every mistake found is one line of the message.
+
+    Args:
+        mistakes: One sentence per mistake, each naming its key.
+    """
+
+    def __init__(self, mistakes: list[str]) -> None:
+        self.mistakes = mistakes
+        noun = "mistake" if len(mistakes) == 1 else "mistakes"
+        super().__init__("\n".join([f"{len(mistakes)} {noun} in the configuration:", *(f"  {m}" for m in mistakes)]))
+
+
+class DataError(UserError):
+    """A file of the dataset is missing, unreadable or not what its format promises."""
+
+
+class RunInterruptedError(Exception):
+    """Training was stopped by a signal after its state was saved.
+
+    Args:
+        signal_name: For example ``SIGTERM``.
+        exit_code: What the process must exit with, 128 + signal number.
+    """
+
+    def __init__(self, signal_name: str, exit_code: int) -> None:
+        self.signal_name = signal_name
+        self.exit_code = exit_code
+        super().__init__(f"stopped by {signal_name}")

@@ -1,0 +1,66 @@
+"""Which run is it? A hash of what decides the result, and a guard against continuing another one."""
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from unet_exp.errors import UserError
+
+_NOT_IDENTITY = ("name", "output_folder", "resume", "logger", "data.root", "loader.num_workers")
+"""Paths and machine settings: two runs that differ only here give the same result."""
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Eight hexadecimal digits over the configuration without paths and machine settings."""
+    canonical = json.dumps(without(config, _NOT_IDENTITY), sort_keys=True, default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:8]
+
+
+def without(config: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    """A copy of the configuration without the given dotted keys."""
+    reduced = copy.deepcopy(dict(config))
+    for key in keys:
+        *parents, last = key.split(".")
+        node: Any = reduced
+        for parent in parents:
+            node = node.get(parent) if isinstance(node, dict) else None
+        if isinstance(node, dict):
+            node.pop(last, None)
+    return reduced
+
+
+def refuse_other_run(saved: Mapping[str, Any], wanted: Mapping[str, Any], folder: str) -> None:
+    """Refuse to continue a run with another network or other data.
+
+    Args:
+        saved: Configuration of the run folder.
+        wanted: Configuration that shall continue it.
+        folder: Name of the run folder, for the message.
+
+    Raises:
+        UserError: Naming both sides of every difference.
+    """
+    differences = []
+    for block in ("model", "data"):
+        before, after = _flat(without(saved, _NOT_IDENTITY)[block]), _flat(without(wanted, _NOT_IDENTITY)[block])
+        for key in sorted(before.keys() | after.keys()):
+            if before.get(key) != after.get(key):
+                differences.append(f"  {block}.{key}: {before.get(key)!r} in the run, {after.get(key)!r} now")
+    if differences:
+        raise UserError(
+            f"{folder} was trained with another model or dataset and cannot be continued as this one:\n"
+            + "\n".join(differences)
+            + "\nUse resume=<run folder> alone, or start a new run without resume."
+        )
+
+
+def _flat(node: Any, path: str = "") -> dict[str, Any]:
+    if not isinstance(node, Mapping):
+        return {path: node}
+    return {
+        place: value
+        for key, child in node.items()
+        for place, value in _flat(child, f"{path}.{key}" if path else str(key)).items()
+    }

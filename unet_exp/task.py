@@ -1,0 +1,216 @@
+"""The LightningModule: one way to train and score any network on any dataset."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from unet_exp.metric import Cases, SegmentationMetric, confusion_matrix, summary
+
+TrainBatch = dict[str, Tensor]
+EvaluationBatch = list[dict[str, Any]]
+Outputs = list[dict[str, Any]]
+
+# N images, C channels, K classes, H x W pixels.
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataProperties:
+    """What a task must know of the dataset.
+
+    Args:
+        class_names: In the order of the class ids.
+        scored_classes: Ids that count in mean Dice and IoU.
+        num_outputs: Channels of the logits; 1 for two classes told apart by one logit.
+        ignore_index: Id of pixels without a label.
+        headline: Whether `dice` and `iou` are global or per-image scores.
+        mean: Per channel, of images scaled to 0..1.
+        std: Per channel, of images scaled to 0..1.
+    """
+
+    class_names: Sequence[str]
+    scored_classes: Sequence[int]
+    num_outputs: int
+    ignore_index: int
+    headline: Literal["global", "per_image"]
+    mean: Sequence[float]
+    std: Sequence[float]
+
+
+class SegmentationTask(LightningModule):
+    """Trains and scores built parts; it knows no network, loss or dataset by name.
+
+    Args:
+        network: Takes (N, C, H, W), gives logits; in training possibly a list, fine to coarse.
+        criterion: Takes the network's output and class ids (N, H, W), gives a scalar.
+        inference: Takes a network and images, gives logits of whole images.
+        data: What the dataset says of itself.
+        optimizer: Takes parameters.
+        scheduler: Takes the optimiser, `total_steps` and `steps_per_epoch`; stepped after every optimiser step.
+        channels_last: Use the NHWC memory format.
+        checkpoint_extras: Plain values stored in every checkpoint under ``unet_exp``.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: nn.Module,
+        criterion: nn.Module,
+        inference: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor],
+        data: DataProperties,
+        optimizer: Callable[..., torch.optim.Optimizer],
+        scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler],
+        channels_last: bool = False,
+        checkpoint_extras: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.criterion = criterion
+        self.data = data
+        self._inference = inference
+        self._optimizer = optimizer
+        self._scheduler = scheduler
+        self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self._checkpoint_extras = checkpoint_extras or {}
+        self.network.to(memory_format=self._memory_format)  # type: ignore[call-overload]
+        self.metric = SegmentationMetric(len(data.class_names), ignore_index=data.ignore_index)
+        self.scored: Cases | None = None
+        self.test_name = "test"
+        self._train_matrix: Tensor | None = None
+        self._losses: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, K, H, W) float32 of whole uint8 images (N, C, H, W)."""
+        return self._inference(self.network, self.normalize(images))
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Turn uint8 images into what the network sees; done here so that batches travel as bytes."""
+        shape = (1, len(self.data.mean), 1, 1)
+        mean = torch.tensor(self.data.mean, device=images.device).view(shape)
+        std = torch.tensor(self.data.std, device=images.device).view(shape)
+        normal = (images.float() / 255 - mean) / std
+        return normal.contiguous(memory_format=self._memory_format)
+
+    def classify(self, logits: Tensor) -> Tensor:
+        """Class ids (N, H, W) uint8 from logits (N, K, H, W)."""
+        if self.data.num_outputs == 1:
+            return (logits[:, 0] > 0).to(torch.uint8)
+        return logits.argmax(1).to(torch.uint8)
+
+    @staticmethod
+    def resize(logits: Tensor, size: Sequence[int]) -> Tensor:
+        """Bring logits (N, K, h, w) to the size (H, W) that is scored, by bilinear interpolation."""
+        if tuple(logits.shape[-2:]) == tuple(size):
+            return logits
+        return F.interpolate(logits, tuple(size), mode="bilinear", align_corners=False)
+
+    def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:  # noqa: ARG002
+        """Loss of one batch of patches or images."""
+        target = batch["mask"].long()
+        outputs = self.network(self.normalize(batch["image"]))
+        loss: Tensor = self.criterion(outputs, target)
+        self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False, prog_bar=True)
+        self.log("train/loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(target), sync_dist=True)
+        self._count(outputs if isinstance(outputs, Tensor) else outputs[0], target)
+        return loss
+
+    @torch.no_grad()
+    def _count(self, logits: Tensor, target: Tensor) -> None:
+        matrix = confusion_matrix(
+            self.classify(logits),
+            _center_crop(target, logits.shape[-2:]),
+            num_classes=len(self.data.class_names),
+            ignore_index=self.data.ignore_index,
+        )
+        self._train_matrix = matrix if self._train_matrix is None else self._train_matrix + matrix
+
+    def on_train_epoch_end(self) -> None:
+        """Log Dice and accuracy over the pixels trained on: the curve to hold the validation curve against."""
+        if self._train_matrix is None:
+            return
+        matrix = self.all_gather(self._train_matrix).reshape(-1, *self._train_matrix.shape).sum(0)
+        self._train_matrix = None
+        scores = self._summary(matrix[None].cpu())
+        self.log_dict({f"train/{name}": scores[f"global_{name}"] for name in ("dice", "iou", "accuracy")})
+
+    def validation_step(self, batch: EvaluationBatch, batch_idx: int) -> Outputs:  # noqa: ARG002
+        """Predict and count whole cases."""
+        return self._evaluate(batch)
+
+    def test_step(self, batch: EvaluationBatch, batch_idx: int) -> Outputs:  # noqa: ARG002
+        """Predict and count whole cases."""
+        return self._evaluate(batch)
+
+    def _evaluate(self, batch: EvaluationBatch) -> Outputs:
+        outputs: Outputs = []
+        for group in _groups_of_one_size(batch):
+            logits = self(torch.stack([sample["image"] for sample in group]))
+            for sample, one in zip(group, logits, strict=True):
+                outputs.append({**sample, "prediction": self._score(sample, one[None])})
+        return outputs
+
+    def _score(self, sample: dict[str, Any], logits: Tensor) -> Tensor:
+        """Count one case at the resolution of its mask; returns the predicted class ids (H, W)."""
+        mask = sample["mask"]
+        logits = self.resize(logits, mask.shape)
+        prediction = self.classify(logits)[0]
+        self.metric.update(prediction, mask, sample["index"])
+        self._losses.append(self.criterion(logits, mask[None].long()).detach())
+        return prediction
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of the validation cases."""
+        self._log_scores("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores of the cases given to `Trainer.test`, under the name chosen for them."""
+        self._log_scores(self.test_name)
+
+    def _log_scores(self, stage: str) -> None:
+        self.scored = self.metric.compute()
+        self.metric.reset()
+        scores = self._summary(self.scored.matrices)
+        sums = torch.stack([torch.stack(self._losses).sum(), torch.tensor(float(len(self._losses)), device=self.device)])
+        self._losses.clear()
+        total, count = self.all_gather(sums).reshape(-1, 2).sum(0)
+        self.log(f"{stage}/dice", scores.pop("dice"), prog_bar=True)
+        self.log_dict({f"{stage}/loss": total / count, **{f"{stage}/{name}": v for name, v in scores.items()}})
+
+    def _summary(self, matrices: Tensor) -> dict[str, float]:
+        return summary(
+            matrices,
+            class_names=self.data.class_names,
+            foreground=self.data.scored_classes,
+            headline=self.data.headline,
+        )
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimiser over all parameters, the schedule stepped after every optimiser step."""
+        optimizer = self._optimizer(self.network.parameters())
+        total_steps = max(1, int(self.trainer.estimated_stepping_batches))
+        batches = max(1, int(self.trainer.num_training_batches))
+        steps_per_epoch = max(1, -(-batches // self.trainer.accumulate_grad_batches))
+        scheduler = self._scheduler(optimizer, total_steps=total_steps, steps_per_epoch=steps_per_epoch)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what identifies the run; only plain containers, so that `weights_only=True` loads it."""
+        checkpoint["unet_exp"] = self._checkpoint_extras
+
+
+def _groups_of_one_size(batch: EvaluationBatch) -> list[EvaluationBatch]:
+    groups: dict[tuple[int, ...], EvaluationBatch] = {}
+    for sample in batch:
+        groups.setdefault(tuple(sample["image"].shape), []).append(sample)
+    return list(groups.values())
+
+
+def _center_crop(target: Tensor, size: Sequence[int]) -> Tensor:
+    """The middle (N, h, w) of (N, H, W): what a network without padding predicts."""
+    top, left = (target.shape[1] - size[0]) // 2, (target.shape[2] - size[1]) // 2
+    return target[:, top : top + size[0], left : left + size[1]]

@@ -1,0 +1,43 @@
+"""``python -m unet_exp.train``: train one network on one dataset, or sweep over many with ``-m``.
+
+torch is imported after Hydra has answered ``--help`` and ``--cfg``, which must be instant.
+"""
+
+import sys
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from unet_exp.cli import run_command
+from unet_exp.config import CONFIG_FOLDER
+from unet_exp.run.resume import resumed_arguments
+
+
+@hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="train")
+def _job(config: DictConfig) -> None:
+    run_command(lambda: _train(config))
+
+
+def _train(config: DictConfig) -> None:
+    from unet_exp.training import train
+
+    runtime = HydraConfig.get()
+    train(config, names=runtime.runtime.choices, overrides=list(runtime.overrides.task))
+
+
+def main() -> None:
+    """Entry point of the command."""
+    run_command(_complete_arguments)
+    _job()
+
+
+def _complete_arguments() -> None:
+    arguments = resumed_arguments(sys.argv[1:])
+    if {"--help", "-h"} & set(arguments) and not any(a.startswith("data=") for a in arguments):
+        arguments.append("data=bcss_demo")  # `data` must be chosen, but asking for help is no choice
+    sys.argv[1:] = arguments
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,259 @@
+"""One training run, from composed configuration to finished run folder."""
+
+import difflib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from omegaconf import DictConfig
+
+from unet_exp.build import NetworkCost, build, build_datamodule, build_task, measure_cost
+from unet_exp.callback._history import HistoryWriter
+from unet_exp.callback._stop import StopOnSignal
+from unet_exp.check import check_train_config
+from unet_exp.data._datamodule import SegmentationDataModule
+from unet_exp.errors import ConfigError
+from unet_exp.evaluation import draw_results, evaluate_part, load_weights, write_results
+from unet_exp.figure.curves import save_curves
+from unet_exp.metric import summary
+from unet_exp.run._files import write_json
+from unet_exp.run.console import print_table, score_rows
+from unet_exp.run.environment import describe_environment, device_name
+from unet_exp.run.folder import RunFolder
+from unet_exp.run.history import read_history
+from unet_exp.run.identity import config_hash, refuse_other_run
+from unet_exp.run.signals import StopRequest, stop_request
+from unet_exp.task import SegmentationTask
+
+_FOLDER_VARIABLE = "UNET_EXP_RUN_FOLDER"
+"""Tells the processes that Lightning starts for DDP which folder rank 0 has made."""
+
+
+def train(config: DictConfig, *, names: Mapping[str, str], overrides: Sequence[str]) -> Path:
+    """Train, score and draw.
+
+    Everything that can be wrong with configuration and training data is found before the run folder is made.
+
+    Args:
+        config: The composed configuration.
+        names: Chosen option of the groups model, data and loss, for people to read.
+        overrides: The command-line overrides.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        UserError: If something outside the program is wrong.
+        RunInterruptedError: If a signal stopped it; the state is saved.
+    """
+    plain = check_train_config(config)
+    quieten()
+    seed_everything(plain["seed"], workers=True, verbose=False)
+    datamodule = build_datamodule(plain)
+    datamodule.prepare_data()
+    split = datamodule.split.description()
+    _check_monitor(plain["monitor"], datamodule)
+    extras = {"config": plain, "split_hash": split["hash"], "class_names": datamodule.source.class_names}
+    task = build_task(plain, datamodule.source, extras)
+    cost = measure_cost(task.network, datamodule.source.in_channels, datamodule.source.sample_size)
+    datamodule.read_training_cases()
+    folder = _run_folder(plain, names)
+    with stop_request() as request, _recorded(folder), _tracked(plain, folder) as tracker:
+        trainer = build_trainer(plain, folder, _callbacks(plain, folder, request, tracker), tracker)
+        environment = describe_environment(overrides, trainer.strategy.root_device)
+        _write_beginnings(folder, plain, split, environment)
+        _print_start(folder, names, cost, datamodule, trainer)
+        checkpoint = folder.checkpoint("last") if plain["resume"] else None
+        trainer.fit(task, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
+        _conclude(trainer, task, datamodule, folder, plain, cost)
+    return folder.path
+
+
+def quieten() -> None:
+    """Silence what Lightning says at every start and nobody can act on."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*number of training batches.*smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.* is deprecated.*")
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")
+
+
+def build_trainer(
+    config: Mapping[str, Any], folder: RunFolder, callbacks: Sequence[Callback], tracker: Any = None
+) -> Trainer:
+    """The Lightning trainer of the configuration.
+
+    Args:
+        config: The plain, resolved configuration.
+        folder: Whatever Lightning writes by itself goes here, never to the working directory.
+        callbacks: Callbacks of the run.
+        tracker: The experiment tracker, or None.
+    """
+    trainer: Trainer = build(
+        config,
+        "trainer",
+        default_root_dir=str(folder.path),
+        logger=tracker.lightning_logger if tracker else False,
+        callbacks=list(callbacks),
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # our samplers divide the work without padding
+    )
+    return trainer
+
+
+def _check_monitor(monitor: str, datamodule: SegmentationDataModule) -> None:
+    source = datamodule.source
+    count = len(source.classes)
+    scores = summary(
+        torch.zeros(1, count, count, dtype=torch.int64),
+        class_names=source.class_names,
+        foreground=source.scored_classes,
+        headline=source.headline,
+    )
+    known = [f"val/{name}" for name in scores]
+    if monitor not in known:
+        close = difflib.get_close_matches(monitor, known, n=1)
+        hint = f"Did you mean {close[0]!r}?" if close else f"Choose one of: {', '.join(known)}."
+        raise ConfigError([f"monitor: no score is called {monitor!r}. {hint}"])
+
+
+def _run_folder(config: Mapping[str, Any], names: Mapping[str, str]) -> RunFolder:
+    """Make the folder of a new run, or open the one to continue."""
+    if config["resume"]:
+        folder = RunFolder.open(Path(config["resume"]))
+        refuse_other_run(folder.config(), config, str(folder.path))
+        folder.checkpoint("last")
+        return folder
+    if rank_zero_only.rank != 0 and _FOLDER_VARIABLE in os.environ:
+        return RunFolder.open(Path(os.environ[_FOLDER_VARIABLE]))
+    parent = Path(config["output_folder"]) / (config["name"] or date.today().isoformat())
+    folder = RunFolder.create(parent, f"{names['model']}-{names['data']}-{config_hash(config)}")
+    os.environ[_FOLDER_VARIABLE] = str(folder.path.resolve())
+    return folder
+
+
+@contextmanager
+def _recorded(folder: RunFolder) -> Iterator[None]:
+    """Keep status.json truthful; one process writes it."""
+    if rank_zero_only.rank != 0:
+        yield
+        return
+    with folder.recorded():
+        yield
+
+
+@contextmanager
+def _tracked(config: Mapping[str, Any], folder: RunFolder) -> Iterator[Any]:
+    """The experiment tracker, told the truth about how the run ended."""
+    if not config["logger"]:
+        yield None
+        return
+    tracker = build(config, "logger")(run_folder=folder.path, name=folder.path.name, config=dict(config))
+    try:
+        yield tracker
+    except BaseException:
+        tracker.finish(exit_code=1)
+        raise
+    tracker.finish(exit_code=0)
+
+
+def _callbacks(
+    config: Mapping[str, Any], folder: RunFolder, request: StopRequest, tracker: Any
+) -> list[Callback]:
+    """What every run has, what the tracker brings, and what the user has chosen."""
+    checkpoint = ModelCheckpoint(
+        dirpath=folder.checkpoints,
+        filename="best",
+        monitor=config["monitor"],
+        mode="max",
+        save_top_k=1,
+        save_last=True,
+        save_on_exception=False,
+        enable_version_counter=False,
+    )
+    callbacks: list[Callback] = [
+        *build(config, "callback").values(),
+        *(tracker.callbacks if tracker else ()),
+        StopOnSignal(request, folder.last_checkpoint),
+        HistoryWriter(folder.history_file, config["monitor"]),
+        checkpoint,
+    ]
+    if config["trainer"]["enable_progress_bar"] and sys.stderr.isatty():
+        callbacks.append(TQDMProgressBar())
+    return callbacks
+
+
+@rank_zero_only
+def _write_beginnings(
+    folder: RunFolder, config: Mapping[str, Any], split: Mapping[str, Any], environment: Mapping[str, Any]
+) -> None:
+    if not config["resume"]:
+        folder.write_config(config)
+    write_json(folder.environment_file, environment)
+    write_json(folder.split_file, split)
+
+
+@rank_zero_only
+def _print_start(
+    folder: RunFolder,
+    names: Mapping[str, str],
+    cost: NetworkCost,
+    datamodule: SegmentationDataModule,
+    trainer: Trainer,
+) -> None:
+    split, size = datamodule.split, datamodule.source.sample_size
+    counts = ", ".join(f"{len(split.cases(part))} {part}" for part in ("train", "val", "test"))
+    rows = [
+        ("model", f"{names['model']}: {cost.parameters:,} parameters, {cost.gmacs:.2f} GMACs at {size[0]}x{size[1]}"),
+        ("data", f"{names['data']}: {counts} images ({split.scheme})"),
+        ("loss", names["loss"]),
+        ("device", f"{device_name(trainer.strategy.root_device)} x {trainer.world_size}, {trainer.precision}"),
+        ("run folder", folder.path),
+    ]
+    print_table("Training", rows)
+
+
+def _conclude(
+    trainer: Trainer,
+    task: SegmentationTask,
+    datamodule: SegmentationDataModule,
+    folder: RunFolder,
+    config: Mapping[str, Any],
+    cost: NetworkCost,
+) -> None:
+    """Score the best checkpoint, write and draw."""
+    load_weights(task, folder.checkpoint("best"))
+    parts = ["val", "test"] if config["test_after_training"] and datamodule.split.test else ["val"]
+    results = [evaluate_part(trainer, task, datamodule, part) for part in parts]
+    if not trainer.is_global_zero:
+        return
+    history = read_history(folder.history_file)
+    best = max((row for row in history if config["monitor"] in row), key=lambda row: row[config["monitor"]], default={})
+    context = {
+        "checkpoint": "best",
+        "best_epoch": int(best.get("epoch", -1)) + 1,
+        "epochs": trainer.current_epoch,
+        "parameters": cost.parameters,
+        "gmacs": cost.gmacs,
+        "train_seconds": sum(row.get("seconds", 0.0) for row in history),
+    }
+    write_results(results, datamodule.source, folder.path, context)
+    save_curves(history, folder.figures / "curves.png", monitor=config["monitor"])
+    for result in results:
+        draw_results(result, task, datamodule, folder.figures)
+        rows = score_rows(result.scores, datamodule.source.class_names)
+        print_table(f"{result.part}, best epoch {context['best_epoch']} of {context['epochs']}", rows)
+    print_table("Written", [("scores", folder.metrics_file), ("pictures", folder.figures)])
