@@ -49,10 +49,18 @@ def check_train_config(config: DictConfig) -> dict[str, Any]:
 
 
 def _interpolation_mistakes(config: DictConfig, error: OmegaConfBaseException) -> list[str]:
-    missing = sorted(OmegaConf.missing_keys(config))
+    missing = list(_missing_keys("", OmegaConf.to_container(config, resolve=False)))
     if missing:
         return [f"{key}: this value must be given, for example {key}=..." for key in missing]
     return [f"{error.full_key or 'configuration'}: {str(error).splitlines()[0]}"]
+
+
+def _missing_keys(path: str, node: Any) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _missing_keys(f"{path}.{key}" if path else str(key), value)
+    elif node == "???":
+        yield path
 
 
 def _class_count_mistakes(plain: Mapping[str, Any]) -> Iterator[str]:
@@ -144,7 +152,7 @@ def _did_you_mean(key: str, known: Mapping[str, Any]) -> str:
 
 def _type_hints(target: Callable[..., Any]) -> dict[str, Any]:
     """Evaluated annotations of the call; empty where they need a TYPE_CHECKING import (names only then)."""
-    function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
+    function = target.__init__ if inspect.isclass(target) else target
     try:
         return typing.get_type_hints(inspect.unwrap(function), include_extras=True)
     except (NameError, TypeError, AttributeError):

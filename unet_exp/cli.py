@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 from unet_exp.errors import RunInterruptedError, UserError
 
-_FROM_WORKER = re.compile(r"^Caught \w+ in DataLoader worker process \d+\.\n.*\n[\w.]*Error: (?P<message>.*)$", re.DOTALL)
+_FROM_WORKER = re.compile(
+    r"^Caught \w+ in DataLoader worker process \d+\.\n.*\n[\w.]*Error: (?P<message>.*)$", re.DOTALL
+)
 
 
 def run_command(command: Callable[[], None]) -> None:

@@ -128,9 +128,7 @@ def write_results(results: Sequence[PartResult], source: ImageSource, folder: Pa
     write_csv(folder / "per_image.csv", [row for result in results for row in per_image_rows(result, source)])
 
 
-def draw_results(
-    result: PartResult, task: SegmentationTask, datamodule: SegmentationDataModule, folder: Path
-) -> None:
+def draw_results(result: PartResult, task: SegmentationTask, datamodule: SegmentationDataModule, folder: Path) -> None:
     """Draw the confusion matrix, and the best, median and worst case of a part.
 
     Args:
@@ -163,9 +161,7 @@ def draw_results(
 
 
 @torch.no_grad()
-def _example(
-    title: str, case: Case, task: SegmentationTask, datamodule: SegmentationDataModule
-) -> Example:
+def _example(title: str, case: Case, task: SegmentationTask, datamodule: SegmentationDataModule) -> Example:
     sample = datamodule.evaluation_dataset([case])[0]
     task.eval()
     truth = sample["mask"]

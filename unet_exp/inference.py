@@ -50,7 +50,7 @@ class SlidingWindow:
             (N, K, H, W) float32.
         """
         if self.window_size is None:
-            return torch.cat([network(part).float() for part in images.split(self.batch_size)])
+            return torch.cat([network(part).float() for part in torch.split(images, self.batch_size)])
         margin = self._margin(network, images)
         sides = tuple(self.window_size if margin else min(self.window_size, side) for side in images.shape[-2:])
         return self._blend(network, images, sides, margin)

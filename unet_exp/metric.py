@@ -63,8 +63,7 @@ def confusion_matrix(preds: Tensor, target: Tensor, *, num_classes: int, ignore_
     """
     if preds.shape != target.shape:
         raise ValueError(
-            f"Expected `preds` and `target` of the same shape, but got {tuple(preds.shape)} and "
-            f"{tuple(target.shape)}."
+            f"Expected `preds` and `target` of the same shape, but got {tuple(preds.shape)} and {tuple(target.shape)}."
         )
     if preds.is_floating_point() or target.is_floating_point():
         raise ValueError(f"Expected class ids, but got `preds` {preds.dtype} and `target` {target.dtype}.")
@@ -267,9 +266,7 @@ class SegmentationMetric(Metric):
                 f"but got {len(preds)} and {len(indexes)}."
             )
         for pred, true in zip(preds, target, strict=True):
-            matrix = confusion_matrix(
-                pred, true, num_classes=self.num_classes, ignore_index=self.ignore_index
-            )
+            matrix = confusion_matrix(pred, true, num_classes=self.num_classes, ignore_index=self.ignore_index)
             self.matrices.append(matrix.unsqueeze(0))
         self.indexes.append(indexes)
 

@@ -133,17 +133,17 @@ class SegmentationTask(LightningModule):
         """Log Dice and accuracy over the pixels trained on: the curve to hold the validation curve against."""
         if self._train_matrix is None:
             return
-        matrix = self.all_gather(self._train_matrix).reshape(-1, *self._train_matrix.shape).sum(0)
+        matrix = self._sum_over_ranks(self._train_matrix)
         self._train_matrix = None
         scores = self._summary(matrix[None].cpu())
         self.log_dict({f"train/{name}": scores[f"global_{name}"] for name in ("dice", "iou", "accuracy")})
 
-    def validation_step(self, batch: EvaluationBatch, batch_idx: int) -> Outputs:  # noqa: ARG002
-        """Predict and count whole cases."""
+    def validation_step(self, batch: EvaluationBatch, batch_idx: int) -> Any:  # noqa: ARG002
+        """Predict and count whole cases; the outputs (samples with `prediction`) go to the callbacks."""
         return self._evaluate(batch)
 
-    def test_step(self, batch: EvaluationBatch, batch_idx: int) -> Outputs:  # noqa: ARG002
-        """Predict and count whole cases."""
+    def test_step(self, batch: EvaluationBatch, batch_idx: int) -> Any:  # noqa: ARG002
+        """Predict and count whole cases; the outputs (samples with `prediction`) go to the callbacks."""
         return self._evaluate(batch)
 
     def _evaluate(self, batch: EvaluationBatch) -> Outputs:
@@ -175,11 +175,18 @@ class SegmentationTask(LightningModule):
         self.scored = self.metric.compute()
         self.metric.reset()
         scores = self._summary(self.scored.matrices)
-        sums = torch.stack([torch.stack(self._losses).sum(), torch.tensor(float(len(self._losses)), device=self.device)])
+        sums = torch.stack(
+            [torch.stack(self._losses).sum(), torch.tensor(float(len(self._losses)), device=self.device)]
+        )
         self._losses.clear()
-        total, count = self.all_gather(sums).reshape(-1, 2).sum(0)
+        total, count = self._sum_over_ranks(sums)
         self.log(f"{stage}/dice", scores.pop("dice"), prog_bar=True)
         self.log_dict({f"{stage}/loss": total / count, **{f"{stage}/{name}": v for name, v in scores.items()}})
+
+    def _sum_over_ranks(self, value: Tensor) -> Tensor:
+        gathered = self.all_gather(value)
+        assert isinstance(gathered, Tensor)
+        return gathered.reshape(-1, *value.shape).sum(0)
 
     def _summary(self, matrices: Tensor) -> dict[str, float]:
         return summary(

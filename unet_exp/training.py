@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from unet_exp.build import NetworkCost, build, build_datamodule, build_task, measure_cost
@@ -32,6 +32,7 @@ from unet_exp.run.environment import describe_environment, device_name
 from unet_exp.run.folder import RunFolder
 from unet_exp.run.history import read_history
 from unet_exp.run.identity import config_hash, refuse_other_run
+from unet_exp.run.rank import is_first_process
 from unet_exp.run.signals import StopRequest, stop_request
 from unet_exp.task import SegmentationTask
 
@@ -108,6 +109,8 @@ def build_trainer(
         logger=tracker.lightning_logger if tracker else False,
         callbacks=list(callbacks),
         enable_model_summary=False,
+        # In a log file Lightning would print a bar of its own; the lines of HistoryWriter are for that.
+        enable_progress_bar=config["trainer"]["enable_progress_bar"] and sys.stderr.isatty(),
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # our samplers divide the work without padding
     )
@@ -137,7 +140,7 @@ def _run_folder(config: Mapping[str, Any], names: Mapping[str, str]) -> RunFolde
         refuse_other_run(folder.config(), config, str(folder.path))
         folder.checkpoint("last")
         return folder
-    if rank_zero_only.rank != 0 and _FOLDER_VARIABLE in os.environ:
+    if not is_first_process() and _FOLDER_VARIABLE in os.environ:
         return RunFolder.open(Path(os.environ[_FOLDER_VARIABLE]))
     parent = Path(config["output_folder"]) / (config["name"] or date.today().isoformat())
     folder = RunFolder.create(parent, f"{names['model']}-{names['data']}-{config_hash(config)}")
@@ -148,7 +151,7 @@ def _run_folder(config: Mapping[str, Any], names: Mapping[str, str]) -> RunFolde
 @contextmanager
 def _recorded(folder: RunFolder) -> Iterator[None]:
     """Keep status.json truthful; one process writes it."""
-    if rank_zero_only.rank != 0:
+    if not is_first_process():
         yield
         return
     with folder.recorded():
@@ -164,15 +167,13 @@ def _tracked(config: Mapping[str, Any], folder: RunFolder) -> Iterator[Any]:
     tracker = build(config, "logger")(run_folder=folder.path, name=folder.path.name, config=dict(config))
     try:
         yield tracker
-    except BaseException:
-        tracker.finish(exit_code=1)
+    except BaseException as error:
+        tracker.finish(exit_code=getattr(error, "exit_code", 1))
         raise
     tracker.finish(exit_code=0)
 
 
-def _callbacks(
-    config: Mapping[str, Any], folder: RunFolder, request: StopRequest, tracker: Any
-) -> list[Callback]:
+def _callbacks(config: Mapping[str, Any], folder: RunFolder, request: StopRequest, tracker: Any) -> list[Callback]:
     """What every run has, what the tracker brings, and what the user has chosen."""
     checkpoint = ModelCheckpoint(
         dirpath=folder.checkpoints,
@@ -217,10 +218,16 @@ def _print_start(
     split, size = datamodule.split, datamodule.source.sample_size
     counts = ", ".join(f"{len(split.cases(part))} {part}" for part in ("train", "val", "test"))
     rows = [
-        ("model", f"{names['model']}: {cost.parameters:,} parameters, {cost.gmacs:.2f} GMACs at {size[0]}x{size[1]}"),
+        (
+            "model",
+            f"{names['model']}: {cost.parameters:,} parameters, {cost.gmacs:.2f} GMACs at {size[0]}x{size[1]}",
+        ),
         ("data", f"{names['data']}: {counts} images ({split.scheme})"),
         ("loss", names["loss"]),
-        ("device", f"{device_name(trainer.strategy.root_device)} x {trainer.world_size}, {trainer.precision}"),
+        (
+            "device",
+            f"{device_name(trainer.strategy.root_device)} x {trainer.world_size}, {trainer.precision}",
+        ),
         ("run folder", folder.path),
     ]
     print_table("Training", rows)
@@ -241,7 +248,11 @@ def _conclude(
     if not trainer.is_global_zero:
         return
     history = read_history(folder.history_file)
-    best = max((row for row in history if config["monitor"] in row), key=lambda row: row[config["monitor"]], default={})
+    best = max(
+        (row for row in history if config["monitor"] in row),
+        key=lambda row: row[config["monitor"]],
+        default={},
+    )
     context = {
         "checkpoint": "best",
         "best_epoch": int(best.get("epoch", -1)) + 1,

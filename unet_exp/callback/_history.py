@@ -4,13 +4,16 @@ import sys
 import time
 from pathlib import Path
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
 
 from unet_exp.run.history import read_history, write_history
 
 
-class HistoryWriter(Callback):
+class HistoryWriter(Checkpoint):
     """One row per epoch: learning rate, losses, scores, seconds; rewritten whole, so never half a row.
+
+    It is a `Checkpoint` because Lightning calls those, and only those, after the task has logged the epoch.
 
     Args:
         path: The file history.csv.

@@ -25,4 +25,3 @@ class ExponentialMovingAverage(WeightAveraging):
             return old.lerp(new.to(old.dtype), 1 - keep)
 
         super().__init__(avg_fn=average)
-

@@ -100,4 +100,4 @@ class LabelMap:
                 f"{path}: unknown label code {listed}. Assign it to a class (data.classes.<name>.codes) "
                 "or ignore it (data.ignore_codes)."
             )
-        return labels.astype(np.uint8)
+        return np.asarray(labels, np.uint8)

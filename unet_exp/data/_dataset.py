@@ -1,5 +1,6 @@
 """Training and evaluation samples as torch datasets."""
 
+import random
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
@@ -56,11 +57,16 @@ class TrainDataset(Dataset[TrainSample]):
     def __getitem__(self, key: SampleKey) -> TrainSample:
         generator = sample_generator(self._seed, key)
         image, labels = self.draw(key[1], generator)
-        # albumentations keeps a random state of its own that is copied into every worker; reseeding it
-        # for each sample is what makes augmentations differ, and repeat, whatever the number of workers.
-        self._augmentation.set_random_seed(int(generator.integers(2**31)))  # type: ignore[attr-defined]
+        # albumentations keeps a random state that is copied into every worker, where all would repeat it; it is
+        # replaced for each sample. One state is shared by all transforms: its own `set_random_seed` gives each
+        # the same seed, and then blur, say, is only ever applied together with every likelier transform.
+        python_state = random.Random(int(generator.integers(2**63)))
+        self._augmentation.set_random_state(generator, python_state)  # type: ignore[attr-defined]
         augmented = self._augmentation(image=image, mask=labels)
-        return {"image": channels_first(augmented["image"]), "mask": torch.from_numpy(augmented["mask"].copy())}
+        return {
+            "image": channels_first(augmented["image"]),
+            "mask": torch.from_numpy(augmented["mask"].copy()),
+        }
 
 
 class PatchDataset(TrainDataset):

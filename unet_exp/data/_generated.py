@@ -9,6 +9,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from unet_exp.errors import DataError
+
 _MARKER = "generated.json"
 
 
@@ -24,7 +26,7 @@ def generate_once(folder: Path, recipe: dict[str, int | str], make: Callable[[Pa
         make: Writes into the empty folder it is given.
 
     Raises:
-        FileExistsError: If `folder` holds files that were not made here.
+        DataError: If `folder` holds files that were not made here.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.parent / f".{folder.name}.lock"):
@@ -32,7 +34,9 @@ def generate_once(folder: Path, recipe: dict[str, int | str], make: Callable[[Pa
         if marker.is_file() and json.loads(marker.read_text()) == recipe:
             return
         if folder.exists() and not marker.is_file() and any(folder.iterdir()):
-            raise FileExistsError(f"{folder} holds files that were not generated here; it is left alone.")
+            raise DataError(
+                f"{folder} holds files that were not generated here; it is left alone. Choose another data.root."
+            )
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
             make(temporary)

@@ -1,7 +1,10 @@
 """Settings of the data loaders."""
 
+import signal
 from dataclasses import dataclass
 from typing import Any
+
+import cv2
 
 from unet_exp.bounds import NonNegativeInt, PositiveInt
 
@@ -32,6 +35,18 @@ class LoaderSettings:
         """
         arguments: dict[str, Any] = {"num_workers": self.num_workers, "pin_memory": self.pin_memory}
         if self.num_workers:
+            arguments["worker_init_fn"] = _start_worker
             arguments["prefetch_factor"] = self.prefetch_factor
             arguments["persistent_workers"] = self.persistent_workers and persistent
         return arguments
+
+
+def _start_worker(_worker: int) -> None:
+    """Leave signals to the main process, which saves its state first and then ends the workers.
+
+    Ctrl-C and a cluster's SIGTERM reach every process of the group; a worker that died of it would make the
+    main process fail before it has saved anything.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    cv2.setNumThreads(0)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Interval, Len
 
-from unet_exp.bounds import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Probability
+from unet_exp.bounds import NonNegativeInt, PositiveFloat, PositiveInt, Probability
 from unet_exp.data._case import Case, ClassSpec, Image, LabelMap, Labels
 from unet_exp.data._dataset import PatchDataset, TrainDataset, WholeImageDataset
 from unet_exp.data._image import read_codes, read_image, resize_image, resize_labels
@@ -243,5 +243,3 @@ def missing_data_error(root: str, looked_for: str, how_to_get: str, demo: str) -
         f"{how_to_get}\n"
         f"Then point data.root=<folder> at it, or try data={demo}, which is generated and needs no download."
     )
-
-

@@ -24,6 +24,9 @@ class SplitSpec:
             its validation cases are present, else holdout.
         group: What must not be torn apart by holdout and kfold.
         validation_fraction: Share of the groups held out by `holdout`.
+        test_fraction: 0: the official test cases are the test part. Otherwise `holdout` draws that share of
+            the training groups for it, and leaves the official validation and test cases unused, as studies
+            do that know only the training set.
         folds: Number of parts of `kfold`.
         fold: Which part validates, 0 to folds - 1.
         seed: Seed of the shuffle; part of the data, not of the training seed.
@@ -34,6 +37,7 @@ class SplitSpec:
     scheme: Literal["official", "holdout", "kfold", "auto"] = "official"
     group: Literal["patient", "institution"] = "patient"
     validation_fraction: Annotated[float, Interval(gt=0, lt=1)] = 0.2
+    test_fraction: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     folds: Annotated[int, Ge(2)] = 5
     fold: NonNegativeInt = 0
     seed: NonNegativeInt = 0
@@ -91,33 +95,53 @@ def make_split(cases: Sequence[Case], spec: SplitSpec) -> Split:
         scheme = "official" if any(case.part == "val" for case in ordered) else "holdout"
     if scheme == "official":
         return _assemble("official", ordered, lambda case: case.part)
-    open_cases = [case for case in ordered if case.part != "test"]
-    groups = sorted({_group(case, spec) for case in open_cases})
-    shuffled = [groups[i] for i in np.random.default_rng(spec.seed).permutation(len(groups))]
     if scheme == "kfold":
-        held_out, words = _fold(shuffled, spec)
-    else:
-        count = max(1, round(spec.validation_fraction * len(shuffled)))
-        held_out = set(shuffled[:count])
-        words = f"holdout of {spec.validation_fraction:g} by {spec.group}, seed {spec.seed}"
-
-    def part(case: Case) -> Part:
-        if case.part == "test":
-            return "test"
-        return "val" if _group(case, spec) in held_out else "train"
-
-    return _assemble(words, ordered, part)
+        return _kfold(ordered, spec)
+    return _holdout(ordered, spec)
 
 
-def _fold(groups: list[str], spec: SplitSpec) -> tuple[set[str], str]:
+def _holdout(cases: list[Case], spec: SplitSpec) -> Split:
+    own_test = spec.test_fraction > 0
+    if own_test:
+        cases = [case for case in cases if case.part == "train"]
+    groups = _shuffled_groups(cases, spec)
+    val_count = max(1, round(spec.validation_fraction * len(groups)))
+    test_count = max(1, round(spec.test_fraction * len(groups))) if own_test else 0
+    words = f"holdout of {spec.validation_fraction:g}"
+    if own_test:
+        words += f" and {spec.test_fraction:g} of the training cases for test"
+    held_out = set(groups[:val_count])
+    test = set(groups[val_count : val_count + test_count])
+    return _assemble(
+        f"{words} by {spec.group}, seed {spec.seed}",
+        cases,
+        lambda case: _part(case, spec, held_out, test),
+    )
+
+
+def _kfold(cases: list[Case], spec: SplitSpec) -> Split:
+    groups = _shuffled_groups(cases, spec)
     if spec.folds > len(groups):
         raise ConfigError(
             [f"data.split.folds: {spec.folds} folds but only {len(groups)} {spec.group} groups; use fewer folds."]
         )
     if spec.fold >= spec.folds:
         raise ConfigError([f"data.split.fold: must be below data.split.folds = {spec.folds}, got {spec.fold}."])
+    held_out = set(groups[spec.fold :: spec.folds])
     words = f"fold {spec.fold} of {spec.folds} by {spec.group}, seed {spec.seed}"
-    return set(groups[spec.fold :: spec.folds]), words
+    return _assemble(words, cases, lambda case: _part(case, spec, held_out, set()))
+
+
+def _shuffled_groups(cases: Sequence[Case], spec: SplitSpec) -> list[str]:
+    groups = sorted({_group(case, spec) for case in cases if case.part != "test"})
+    return [groups[i] for i in np.random.default_rng(spec.seed).permutation(len(groups))]
+
+
+def _part(case: Case, spec: SplitSpec, held_out: set[str], test: set[str]) -> Part:
+    group = _group(case, spec)
+    if case.part == "test" or group in test:
+        return "test"
+    return "val" if group in held_out else "train"
 
 
 def _group(case: Case, spec: SplitSpec) -> str:

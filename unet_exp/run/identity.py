@@ -44,7 +44,10 @@ def refuse_other_run(saved: Mapping[str, Any], wanted: Mapping[str, Any], folder
     """
     differences = []
     for block in ("model", "data"):
-        before, after = _flat(without(saved, _NOT_IDENTITY)[block]), _flat(without(wanted, _NOT_IDENTITY)[block])
+        before, after = (
+            _flat(without(saved, _NOT_IDENTITY)[block]),
+            _flat(without(wanted, _NOT_IDENTITY)[block]),
+        )
         for key in sorted(before.keys() | after.keys()):
             if before.get(key) != after.get(key):
                 differences.append(f"  {block}.{key}: {before.get(key)!r} in the run, {after.get(key)!r} now")

@@ -1,0 +1,1 @@
+"""Learning-rate schedules, one file each; all are stepped after every optimiser step."""

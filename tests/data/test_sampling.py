@@ -1,0 +1,120 @@
+"""Randomness is a function of (seed, epoch, index): never of workers, ranks, or where training was resumed."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from tests import fake
+from unet_exp.build import build_datamodule
+from unet_exp.check import check_train_config
+from unet_exp.config import compose_config
+from unet_exp.data import _sampling
+from unet_exp.data._sampling import EpochSampler, EvaluationSampler
+
+
+def loader(root, *, data="bcss", workers=0, seed=0, augmentation="strong"):
+    overrides = [f"data={data}", f"data.root={root}", f"augmentation={augmentation}", f"seed={seed}"]
+    overrides += [f"loader.num_workers={workers}", "loader.batch_size=4"]
+    if data == "bcss":
+        overrides += ["data.patch_size=32", "data.patches_per_epoch=16"]
+    else:
+        overrides += ["data.image_size=32"]
+    return build_datamodule(check_train_config(compose_config("train", overrides))).train_dataloader()
+
+
+def digest(batch) -> str:
+    return hashlib.sha256(batch["image"].numpy().tobytes() + batch["mask"].numpy().tobytes()).hexdigest()
+
+
+def epochs(train_loader, count=2) -> list[list[str]]:
+    result = []
+    for epoch in range(count):
+        train_loader.batch_sampler.sampler.set_epoch(epoch)
+        result.append([digest(batch) for batch in train_loader])
+    return result
+
+
+@pytest.mark.parametrize("data", ["bcss", "isic2017"])
+def test_batches_do_not_depend_on_the_number_of_workers(data, tmp_path):
+    root = fake.MAKERS[data](tmp_path)
+    reference = epochs(loader(root, data=data))
+    for workers in (2, 4):
+        assert epochs(loader(root, data=data, workers=workers)) == reference
+
+
+def test_every_sample_of_every_epoch_is_different(bcss_root):
+    first, second = epochs(loader(bcss_root))
+    assert len({*first, *second}) == len(first) + len(second)
+
+
+def test_augmentation_alone_differs_between_epochs(isic_root):
+    """Whole images are drawn the same in each epoch; what differs is the augmentation."""
+    dataset = loader(isic_root, data="isic2017").dataset
+    versions = {dataset[epoch, 0]["image"].numpy().tobytes() for epoch in range(100)}
+    # 8 % of the samples get none of the three changes, and the symmetries alone give eight versions.
+    assert len(versions) >= 92
+    assert torch.equal(dataset[3, 0]["image"], dataset[3, 0]["image"])
+
+
+def test_transforms_are_applied_independently_of_each_other(isic_root):
+    """Seeding each transform alike would apply the rarer one only together with the likelier one."""
+    import albumentations
+
+    dataset = loader(isic_root, data="isic2017").dataset
+    dataset._augmentation = albumentations.Compose(
+        [albumentations.InvertImg(p=0.5), albumentations.Solarize(threshold_range=(0, 0), p=0.5)]
+    )
+    original = dataset._pairs[0][0].transpose(2, 0, 1)
+    inverted = [bool((dataset[epoch, 0]["image"].numpy() != original).any()) for epoch in range(400)]
+    assert 0.4 < np.mean(inverted) < 0.6  # one of the two, but not both: half of the time; alike would be never
+
+
+def test_the_seed_changes_the_batches(bcss_root):
+    assert epochs(loader(bcss_root, seed=0)) != epochs(loader(bcss_root, seed=1))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_resumed_loader_continues_in_mid_epoch(bcss_root, workers):
+    whole = epochs(loader(bcss_root))[1]
+    stopped = loader(bcss_root, workers=workers)
+    stopped.batch_sampler.sampler.set_epoch(1)
+    iterator = iter(stopped)
+    seen = [digest(next(iterator)) for _ in range(3)]
+    state = stopped.state_dict()
+
+    resumed = loader(bcss_root, workers=workers)
+    resumed.load_state_dict(state)
+    resumed.batch_sampler.sampler.set_epoch(1)
+    assert seen + [digest(batch) for batch in resumed] == whole
+    resumed.batch_sampler.sampler.set_epoch(2)
+    assert len(list(resumed)) == len(whole)  # the next epoch is whole again
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_ranks_share_one_global_order(monkeypatch, world_size):
+    size, batch = 50, 4
+    order = list(np.random.default_rng([7, 2]).permutation(size))
+    streams = []
+    for rank in range(world_size):
+        monkeypatch.setattr(_sampling, "rank_and_world_size", lambda rank=rank: (rank, world_size))
+        sampler = EpochSampler(size, seed=7, batch_size=batch)
+        sampler.set_epoch(2)
+        streams.append([index for _, index in sampler])
+    assert len({len(stream) for stream in streams}) == 1  # nobody waits for a rank that has more
+    used = len(streams[0]) * world_size
+    assert used == size - size % (batch * world_size)
+    merged = [streams[i % world_size][i // world_size] for i in range(used)]
+    assert merged == order[:used]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 8])
+def test_every_case_is_evaluated_exactly_once(monkeypatch, world_size):
+    seen = []
+    for rank in range(world_size):
+        monkeypatch.setattr(_sampling, "rank_and_world_size", lambda rank=rank: (rank, world_size))
+        sampler = EvaluationSampler(5)
+        seen += list(sampler)
+        assert len(sampler) == len(list(sampler))
+    assert sorted(seen) == [0, 1, 2, 3, 4]

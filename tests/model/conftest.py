@@ -1,0 +1,46 @@
+"""Every test with a `model_name` argument runs for each file in conf/model, so for a new network too."""
+
+from pathlib import Path
+
+import pytest
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+MODEL_FOLDER = Path(__file__).parents[2] / "conf" / "model"
+MODEL_NAMES = sorted(path.stem for path in MODEL_FOLDER.glob("*.yaml"))
+
+
+def pytest_generate_tests(metafunc):
+    if "model_name" in metafunc.fixturenames:
+        metafunc.parametrize("model_name", MODEL_NAMES)
+
+
+def load_model_config(name, in_channels=3, num_classes=2, weights=(1.0,), **overrides):
+    config = OmegaConf.create(
+        {
+            "data": {"in_channels": in_channels, "num_classes": num_classes},
+            "supervision": {"weights": list(weights)},
+            "model": OmegaConf.load(MODEL_FOLDER / f"{name}.yaml"),
+        }
+    )
+    config.model.update(overrides)
+    return config.model
+
+
+@pytest.fixture
+def model_config():
+    return load_model_config
+
+
+@pytest.fixture
+def build():
+    """Builds a network from its yaml file, four channels wide unless told otherwise."""
+
+    def build_model(name, **arguments):
+        try:
+            return instantiate(load_model_config(name, **{"base_channels": 4} | arguments))
+        except InstantiationException as error:  # tests are about the sentence inside
+            raise error.__cause__ from None
+
+    return build_model

@@ -1,0 +1,62 @@
+"""``python -m unet_exp.evaluate run=<run folder>``: score a trained run again, on any part or dataset.
+
+torch is imported after the arguments are understood, so that ``--help`` and mistakes answer at once.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from unet_exp.cli import run_command
+from unet_exp.config import CONFIG_FOLDER
+
+_OWN_KEYS = ("run", "split", "checkpoint", "output")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the command.
+
+    Args:
+        arguments: The command line without the program; None takes it from sys.argv.
+    """
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if {"--help", "-h"} & set(given):
+        sys.stdout.write(_help())
+        return
+    run_command(lambda: _evaluate(given))
+
+
+def _help() -> str:
+    keys = (Path(CONFIG_FOLDER) / "evaluate.yaml").read_text(encoding="utf-8")
+    return (
+        "Score a trained run.\n\n"
+        "  python -m unet_exp.evaluate run=outputs/<name>/<run>\n"
+        "  python -m unet_exp.evaluate run=outputs/<name>/<run> split=val data.root=/elsewhere/bcss\n"
+        f"  python -m unet_exp.evaluate run=outputs/<name>/<run> data=ph2 data.root=/path/to/ph2\n\n{keys}"
+    )
+
+
+def _evaluate(given: Sequence[str]) -> None:
+    from unet_exp.config import compose_config
+    from unet_exp.errors import ConfigError
+    from unet_exp.run.folder import RunFolder
+    from unet_exp.run.overrides import apply_overrides, parse_overrides
+
+    own = [o.input_line or "" for o in parse_overrides(given) if o.key_or_group in _OWN_KEYS]
+    settings = compose_config("evaluate", own)
+    if "run" not in [line.partition("=")[0] for line in own]:
+        raise ConfigError(["run: which run shall be scored? Give its folder, run=outputs/<name>/<run>."])
+    if settings.split not in ("train", "val", "test"):
+        raise ConfigError([f"split: must be train, val or test, got {settings.split!r}."])
+    folder = RunFolder.open(Path(settings.run))
+    others = [o.input_line or "" for o in parse_overrides(given) if o.key_or_group not in _OWN_KEYS]
+    config = apply_overrides(folder.config(), others)
+
+    from unet_exp.scoring import score_run
+
+    output = Path(settings.output) if settings.output else None
+    score_run(folder, config, part=settings.split, checkpoint=settings.checkpoint, output=output)
+
+
+if __name__ == "__main__":
+    main()
