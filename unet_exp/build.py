@@ -91,6 +91,7 @@ def build_task(config: Config, source: ImageSource, checkpoint_extras: dict[str,
         data=data_properties(source),
         optimizer=build(config, "optim"),
         scheduler=build(config, "scheduler"),
+        seed=config["seed"],
         channels_last=config["channels_last"],
         checkpoint_extras=checkpoint_extras,
     )

@@ -34,15 +34,13 @@ def score_run(folder: RunFolder, config: Mapping[str, Any], *, part: str, checkp
         UserError: If the run has no such checkpoint, the part is empty, or the classes differ.
     """
     quieten()
-    plain = check_train_config(OmegaConf.create(dict(config)))
     saved = folder.config()
+    _same_classes(saved["data"], config["data"])
+    plain = check_train_config(OmegaConf.create(dict(config)))
     weights = folder.checkpoint(checkpoint)
-    _same_classes(saved["data"], plain["data"])
     datamodule = build_datamodule(plain)
     datamodule.prepare_data()
-    if not datamodule.split.cases(part):
-        counts = {name: len(datamodule.split.cases(name)) for name in ("train", "val", "test")}
-        raise UserError(f"split: there is no {part} case in this dataset ({counts}). Choose another split=...")
+    datamodule.split.require(part)
     _same_split(folder, saved, plain, datamodule)
     task = build_task(plain, datamodule.source, {})
     load_weights(task, weights)
@@ -70,8 +68,8 @@ def _label(saved: Mapping[str, Any], plain: Mapping[str, Any], part: str, checkp
 
 def _same_classes(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Refuse a dataset whose classes are not those the network has learned."""
-    before, after = ((data["num_classes"], list(data["classes"])) for data in (saved, wanted))
-    if before[0] != after[0] or (before[0] > 1 and before[1] != after[1]):
+    before, after = ((data.get("num_classes"), list(data.get("classes", {}))) for data in (saved, wanted))
+    if before[0] != after[0] or (before[0] != 1 and before[1] != after[1]):
         raise UserError(
             f"data: the run was trained for the classes {', '.join(before[1])} ({before[0]} outputs), but this "
             f"dataset has {', '.join(after[1])} ({after[0]} outputs). Choose a dataset of the same task."

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -52,6 +53,7 @@ class SegmentationTask(LightningModule):
         data: What the dataset says of itself.
         optimizer: Takes parameters.
         scheduler: Takes the optimiser, `total_steps` and `steps_per_epoch`; stepped after every optimiser step.
+        seed: Seed of what the network draws while training, i.e. dropout.
         channels_last: Use the NHWC memory format.
         checkpoint_extras: Plain values stored in every checkpoint under ``unet_exp``.
     """
@@ -65,6 +67,7 @@ class SegmentationTask(LightningModule):
         data: DataProperties,
         optimizer: Callable[..., torch.optim.Optimizer],
         scheduler: Callable[..., torch.optim.lr_scheduler.LRScheduler],
+        seed: int = 0,
         channels_last: bool = False,
         checkpoint_extras: dict[str, Any] | None = None,
     ) -> None:
@@ -75,6 +78,7 @@ class SegmentationTask(LightningModule):
         self._inference = inference
         self._optimizer = optimizer
         self._scheduler = scheduler
+        self._seed = seed
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self._checkpoint_extras = checkpoint_extras or {}
         self.network.to(memory_format=self._memory_format)  # type: ignore[call-overload]
@@ -108,6 +112,11 @@ class SegmentationTask(LightningModule):
         if tuple(logits.shape[-2:]) == tuple(size):
             return logits
         return F.interpolate(logits, tuple(size), mode="bilinear", align_corners=False)
+
+    def on_train_batch_start(self, batch: TrainBatch, batch_idx: int) -> None:  # noqa: ARG002
+        """Make dropout a function of (seed, epoch, batch, rank), so that a resumed run repeats an uninterrupted one."""
+        entropy = [self._seed, self.current_epoch, batch_idx, self.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:  # noqa: ARG002
         """Loss of one batch of patches or images."""

@@ -62,6 +62,7 @@ def train(config: DictConfig, *, names: Mapping[str, str], overrides: Sequence[s
     seed_everything(plain["seed"], workers=True, verbose=False)
     datamodule = build_datamodule(plain)
     datamodule.prepare_data()
+    datamodule.split.require("train", "val")
     split = datamodule.split.description()
     _check_monitor(plain["monitor"], datamodule)
     extras = {"config": plain, "split_hash": split["hash"], "class_names": datamodule.source.class_names}

@@ -47,6 +47,8 @@ class SegmentationDataModule(LightningDataModule):
         self._augmentation = augmentation
         self._seed = seed
         self._evaluation_batch_size = evaluation_batch_size
+        self._train_loader: ResumableLoader | None = None
+        self._resumed_position: dict[str, Any] = {}
 
     def prepare_data(self) -> None:
         """Make the dataset's files if it makes its own (rank 0 only)."""
@@ -74,7 +76,22 @@ class SegmentationDataModule(LightningDataModule):
         """Batches of training samples."""
         dataset = self.train_dataset
         sampler = EpochSampler(len(dataset), seed=self._seed, batch_size=self._loader.batch_size)
-        return ResumableLoader(dataset, sampler, self._loader.torch_arguments(persistent=True))
+        self._train_loader = ResumableLoader(dataset, sampler, self._loader.torch_arguments(persistent=True))
+        if self._resumed_position:
+            self._train_loader.load_state_dict(self._resumed_position)
+        return self._train_loader
+
+    def state_dict(self) -> dict[str, Any]:
+        """Position in the training data, kept in every checkpoint.
+
+        Lightning would keep it too, but loses it where `configure_optimizers` asks for the number of steps,
+        since that makes the loader before the checkpoint is read.
+        """
+        return self._train_loader.state_dict() if self._train_loader else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Let the training loader start at a position of `state_dict`."""
+        self._resumed_position = state_dict
 
     def val_dataloader(self) -> DataLoader[EvaluationSample]:
         """Lists of whole validation cases."""

@@ -103,8 +103,8 @@ class _SkippingBatches(Sampler[list[SampleKey]]):
 class ResumableLoader(DataLoader[Any]):
     """Training loader that continues in mid-epoch where a checkpoint left it.
 
-    Lightning stores the state of any loader that has `state_dict` and `load_state_dict`. The state counts
-    the batches handed out, not those that workers have prepared ahead, so none is lost or repeated.
+    The state counts the batches handed out, not those that workers have prepared ahead, so none is lost or
+    repeated.
 
     Args:
         dataset: Takes sample keys.

@@ -76,6 +76,22 @@ class Split:
         """Cases of one part, ``train``, ``val`` or ``test``."""
         return {"train": self.train, "val": self.val, "test": self.test}[part]
 
+    def require(self, *parts: str) -> None:
+        """Make sure that parts hold cases.
+
+        Raises:
+            ConfigError: If one is empty; training needs `train` and `val`, scoring what it scores.
+        """
+        for part in parts:
+            if not self.cases(part):
+                counts = ", ".join(f"{len(self.cases(name))} {name}" for name in ("train", "val", "test"))
+                raise ConfigError(
+                    [
+                        f"data.split: there is no {part} case in this split ({self.scheme}: {counts}). "
+                        "Use data.split.scheme=kfold or holdout, or other files."
+                    ]
+                )
+
     def description(self) -> dict[str, Any]:
         """What split.json holds: the ids of each part, and a hash over them."""
         ids = {part: [case.id for case in self.cases(part)] for part in ("train", "val", "test")}
@@ -87,7 +103,7 @@ def make_split(cases: Sequence[Case], spec: SplitSpec) -> Split:
     """Divide cases as `spec` says.
 
     Raises:
-        ConfigError: If the split cannot be made, e.g. more folds than groups or no validation case.
+        ConfigError: If the split cannot be made, e.g. more folds than groups.
     """
     ordered = sorted(cases, key=lambda case: case.id)
     scheme = spec.scheme
@@ -152,12 +168,4 @@ def _assemble(words: str, cases: Sequence[Case], part_of: Callable[[Case], str])
     parts: dict[str, list[Case]] = {"train": [], "val": [], "test": []}
     for case in cases:
         parts[part_of(case)].append(case)
-    for name in ("train", "val"):
-        if not parts[name]:
-            raise ConfigError(
-                [
-                    f"data.split.scheme: the split ({words}) leaves no {name} case among the {len(cases)} found. "
-                    "Use data.split.scheme=kfold or holdout."
-                ]
-            )
     return Split(words, tuple(parts["train"]), tuple(parts["val"]), tuple(parts["test"]))

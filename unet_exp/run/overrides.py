@@ -31,7 +31,7 @@ def parse_overrides(arguments: Sequence[str]) -> list[Override]:
 
 def is_group(override: Override) -> bool:
     """Whether an override chooses an option of a group (``data=ph2``) rather than a value."""
-    return (Path(CONFIG_FOLDER) / override.key_or_group).is_dir()
+    return bool(override.key_or_group) and (Path(CONFIG_FOLDER) / override.key_or_group).is_dir()
 
 
 def apply_overrides(saved: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:

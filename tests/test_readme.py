@@ -1,0 +1,109 @@
+"""The README is true: its commands run, its tables name what exists."""
+
+import re
+import shlex
+import subprocess
+
+import pytest
+
+from tests import fake
+from tests.conftest import REPOSITORY
+from tests.runs import run, tiny
+from tests.test_config import options
+from unet_exp.config import compose_config
+
+README = (REPOSITORY / "README.md").read_text()
+LINES = [
+    line.partition("  #")[0].strip()
+    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+]
+PYTHON = [line for line in LINES if line.startswith("python -m ")]
+TINY = ["model.base_channels=4", "loader.num_workers=0", "trainer=debug", "loader.batch_size=2"]
+
+
+def arguments(line: str) -> list[str]:
+    return shlex.split(line)[3:]
+
+
+def choice(given: list[str], group: str) -> str | None:
+    return next((a.partition("=")[2] for a in given if a.startswith(f"{group}=")), None)
+
+
+def on_tiny_data(given: list[str], tmp_path) -> list[str]:
+    """The same command on a tiny dataset with the true layout."""
+    data = choice(given, "data") or compose_config("train", [a for a in given if a.startswith("experiment=")]).data
+    if not isinstance(data, str):
+        data = "bcss" if "mpp" in data else "isic2018"
+    kept = [a for a in given if not a.startswith(("data.root", "trainer", "loader.batch_size", "data.image_size"))]
+    size = ["data.patch_size=32", "data.patches_per_epoch=8"] if data.startswith("bcss") else ["data.image_size=32"]
+    if not data.endswith("_demo"):
+        size.append(f"data.root={fake.MAKERS[data](tmp_path / 'data')}")
+    return [*kept, *TINY, *size]
+
+
+def test_every_line_is_a_command_that_is_tested_here():
+    assert len(PYTHON) >= 10
+    assert not [line for line in LINES if not line.startswith(("python -m unet_exp.", "make "))]
+
+
+@pytest.mark.parametrize("line", [line for line in LINES if line.startswith("make ")])
+def test_make_targets_exist(line):
+    done = subprocess.run(["make", "-n", *line.split()[1:]], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("line", [line for line in PYTHON if "--" in line])
+def test_questions_are_answered(line, run_module):
+    done = run_module("unet_exp.train", *arguments(line))
+    assert done.returncode == 0, done.stderr
+    assert "num_classes" in done.stdout
+
+
+TRAINING = [line for line in PYTHON if "unet_exp.train" in line and "--" not in line and "resume=" not in line]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", [line for line in TRAINING if " -m " not in line[10:]])
+def test_training_commands_run(line, tmp_path, run_module):
+    done = run_module("unet_exp.train", *on_tiny_data(arguments(line), tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("outputs/*/*/metrics.json"))) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", [line for line in TRAINING if " -m " in line[10:]])
+def test_sweep_runs_all_combinations(line, tmp_path, run_module):
+    given = arguments(line)
+    small = ["model.base_channels=4", "loader.num_workers=0", "loader.batch_size=2"]
+    done = run_module("unet_exp.train", *given, *small, timeout=900)
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("outputs/*/*/metrics.json"))) == 12
+
+
+@pytest.mark.slow
+def test_scoring_and_resuming_commands_run(isic_root, tmp_path, run_module):
+    folder = run(tiny(isic_root, tmp_path / "outputs", data="isic2017")).path
+    ph2 = fake.ph2(tmp_path / "ph2")
+    lines = [line for line in PYTHON if "unet_exp.evaluate" in line or "resume=" in line]
+    assert len(lines) == 3
+    for line in lines:
+        given = [re.sub(r"^(run|resume)=.*", rf"\1={folder}", a) for a in arguments(line)]
+        given = [f"data.root={ph2}" if a.startswith("data.root=") else a for a in given]
+        done = run_module(shlex.split(line)[2], *given)
+        assert done.returncode == 0, done.stderr
+    assert {p.name for p in (folder / "evaluation").iterdir()} == {"val", "ph2-ph2-test"}
+
+
+@pytest.mark.parametrize("group", ["model", "data", "loss", "supervision", "augmentation", "trainer", "logger"])
+def test_the_table_of_choices_names_what_exists(group):
+    (row,) = re.findall(rf"^\| `{group}` \| (.*) \|$", README, re.MULTILINE)
+    named = set(re.findall(r"`([a-z0-9_]+)`", row))
+    assert named <= set(options(group))
+    if "..." not in row:
+        assert named == set(options(group))
+
+
+def test_pictures_exist():
+    for path in re.findall(r"!\[[^]]*\]\(([^)]*)\)", README):
+        assert (REPOSITORY / path).is_file()
