@@ -70,7 +70,7 @@ def test_a_signal_saves_and_the_run_can_be_continued_exactly(bcss_root, tmp_path
     assert len(read_history(history)) < 3
 
     resumed = start([f"resume={folder}"], tmp_path)
-    output, errors = resumed.communicate(timeout=120)
+    _, errors = resumed.communicate(timeout=120)
     assert resumed.returncode == 0, errors
     assert json.loads((folder / "status.json").read_text())["state"] == "finished"
     whole = start(tiny(bcss_root, tmp_path / "whole", *SETTINGS), tmp_path)
