@@ -155,6 +155,7 @@ def test_every_model_trains_with_deep_supervision_on_both_kinds_of_data(model, b
         run(tiny(root, tmp_path, *settings, data=data), {"model": model, "data": data, "loss": "dice_ce"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", options("loss"))
 def test_every_loss_trains(loss, bcss_root, isic_root, tmp_path):
     if loss == "cross_entropy_han":
