@@ -210,6 +210,33 @@ def test_unknown_label_code_stops_before_anything_is_made(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_wrong_learning_rate_is_explained_before_anything_is_made(bcss_root, tmp_path):
+    with pytest.raises(ConfigError, match="optim, scheduler: Invalid learning rate: -1"):
+        run(tiny(bcss_root, tmp_path / "out", "optim.lr=-1"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_validation_the_last_checkpoint_is_scored(bcss_root, tmp_path):
+    folder = run(tiny(bcss_root, tmp_path, "trainer=debug", "trainer.limit_val_batches=0", "test_after_training=false"))
+    assert folder.metrics()["checkpoint"] == "last"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["trainer.precision=bf16-mixed"],
+        ["trainer.accumulate_grad_batches=2"],
+        ["callback=[ema,early_stopping]"],
+        ["trainer.check_val_every_n_epoch=2"],
+        ["data.score_mpp=0.25"],
+    ],
+    ids=lambda overrides: overrides[0],
+)
+def test_variants_of_training_run(overrides, bcss_root, tmp_path):
+    metrics = run(tiny(bcss_root, tmp_path, *overrides, "test_after_training=false")).metrics()
+    assert 0 < metrics["val"]["dice"] < 1
+
+
 def test_missing_gpu_is_explained(bcss_root, tmp_path):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")

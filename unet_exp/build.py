@@ -1,7 +1,7 @@
 """From checked configuration to built parts: the only caller of `hydra.utils.instantiate`."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,13 +84,15 @@ def data_properties(source: ImageSource) -> DataProperties:
 def build_task(config: Config, source: ImageSource, checkpoint_extras: dict[str, Any]) -> SegmentationTask:
     """Network, loss and optimiser as one Lightning module."""
     network: nn.Module = build(config, "model")
+    optimizer, scheduler = build(config, "optim"), build(config, "scheduler")
+    _try_optimizer(network, optimizer, scheduler)
     task = SegmentationTask(
         network=network,
         criterion=build(config, "supervision")(build(config, "loss")),
         inference=build(config, "inference"),
         data=data_properties(source),
-        optimizer=build(config, "optim"),
-        scheduler=build(config, "scheduler"),
+        optimizer=optimizer,
+        scheduler=scheduler,
         seed=config["seed"],
         channels_last=config["channels_last"],
         checkpoint_extras=checkpoint_extras,
@@ -98,6 +100,15 @@ def build_task(config: Config, source: ImageSource, checkpoint_extras: dict[str,
     if config["compile"]:
         network.compile()  # in place: torch.compile(network) would rename every key of the checkpoint
     return task
+
+
+def _try_optimizer(network: nn.Module, optimizer: Callable[..., Any], scheduler: Callable[..., Any]) -> None:
+    """Call both once, since they are built by Lightning only after the run folder was made."""
+    try:
+        built = optimizer(network.parameters())
+        scheduler(built, total_steps=1, steps_per_epoch=1)
+    except (ValueError, TypeError) as error:
+        raise ConfigError([f"optim, scheduler: {error}"]) from None
 
 
 def measure_cost(network: nn.Module, in_channels: int, sample_size: tuple[int, int]) -> NetworkCost:

@@ -243,7 +243,8 @@ def _conclude(
     cost: NetworkCost,
 ) -> None:
     """Score the best checkpoint, write and draw."""
-    load_weights(task, folder.checkpoint("best"))
+    name = "best" if folder.best_checkpoint.is_file() else "last"  # without validation there is no best one
+    load_weights(task, folder.checkpoint(name))
     parts = ["val", "test"] if config["test_after_training"] and datamodule.split.test else ["val"]
     results = [evaluate_part(trainer, task, datamodule, part) for part in parts]
     if not trainer.is_global_zero:
@@ -255,7 +256,7 @@ def _conclude(
         default={},
     )
     context = {
-        "checkpoint": "best",
+        "checkpoint": name,
         "best_epoch": int(best.get("epoch", -1)) + 1,
         "epochs": trainer.current_epoch,
         "parameters": cost.parameters,
