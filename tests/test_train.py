@@ -240,8 +240,9 @@ def test_variants_of_training_run(overrides, bcss_root, tmp_path):
 def test_missing_gpu_is_explained(bcss_root, tmp_path):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    with pytest.raises(ConfigError, match="trainer: "):
-        run(tiny(bcss_root, tmp_path, "trainer.accelerator=gpu"))
+    with pytest.raises(ConfigError, match="choose trainer=cpu"):
+        run(tiny(bcss_root, tmp_path / "out", "trainer.accelerator=gpu"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_output_folder_that_cannot_be_written_is_explained(bcss_root, tmp_path):

@@ -68,6 +68,7 @@ def train(config: DictConfig, *, names: Mapping[str, str], overrides: Sequence[s
     extras = {"config": plain, "split_hash": split["hash"], "class_names": datamodule.source.class_names}
     task = build_task(plain, datamodule.source, extras)
     cost = measure_cost(task.network, datamodule.source.in_channels, datamodule.source.sample_size)
+    _check_hardware(plain)
     datamodule.read_training_cases()
     folder = _run_folder(plain, names)
     with stop_request() as request, _recorded(folder), _tracked(plain, folder) as tracker:
@@ -116,6 +117,15 @@ def build_trainer(
         use_distributed_sampler=False,  # our samplers divide the work without padding
     )
     return trainer
+
+
+def _check_hardware(config: Mapping[str, Any]) -> None:
+    """Build a trainer only to see whether this machine has what it asks for."""
+    try:
+        build(config, "trainer", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    except ConfigError as error:
+        hint = "trainer: choose trainer=cpu or trainer=auto, or change trainer.accelerator and trainer.devices."
+        raise ConfigError([*error.mistakes, hint]) from None
 
 
 def _check_monitor(monitor: str, datamodule: SegmentationDataModule) -> None:
@@ -264,9 +274,11 @@ def _conclude(
         "train_seconds": sum(row.get("seconds", 0.0) for row in history),
     }
     write_results(results, datamodule.source, folder.path, context)
-    save_curves(history, folder.figures / "curves.png", monitor=config["monitor"])
+    source = datamodule.source
+    colors = dict(zip(source.class_names, source.palette, strict=True))
+    save_curves(history, folder.figures / "curves.png", monitor=config["monitor"], colors=colors)
     for result in results:
         draw_results(result, task, datamodule, folder.figures)
-        rows = score_rows(result.scores, datamodule.source.class_names)
+        rows = score_rows(result.scores, source.class_names)
         print_table(f"{result.part}, best epoch {context['best_epoch']} of {context['epochs']}", rows)
     print_table("Written", [("scores", folder.metrics_file), ("pictures", folder.figures)])

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from unet_exp.figure.curves import save_curves
+from unet_exp.figure.curves import _class_curves, save_curves
 
 NAN = math.nan
 
@@ -62,3 +62,10 @@ def test_a_single_epoch_is_visible(tmp_path, drawn):
     assert all(line.get_marker() == "." for line in loss.get_legend_handles_labels()[0])
     low, high = loss.get_xlim()
     assert high - low >= 1
+
+
+def test_classes_have_the_colours_and_the_order_of_the_other_pictures():
+    history = [{"val/dice_stroma": 0.5, "val/dice_tumor": 0.6, "val/dice_fat": 0.7}]
+    curves = _class_curves(history, {"tumor": (255, 0, 0), "absent": (1, 1, 1), "stroma": (0, 255, 0)})
+    assert [curve.label for curve in curves] == ["tumor", "stroma", "fat"]
+    assert [curve.color for curve in curves[:2]] == [(1.0, 0.0, 0.0, 1.0), (0.0, 1.0, 0.0, 1.0)]

@@ -33,7 +33,9 @@ class _Best:
     value: float
 
 
-def save_curves(history: History, path: Path, *, monitor: str) -> None:
+def save_curves(
+    history: History, path: Path, *, monitor: str, colors: Mapping[str, tuple[int, int, int]] | None = None
+) -> None:
     """Draw loss, Dice and accuracy of training and validation, and validation Dice per class.
 
     Args:
@@ -41,10 +43,11 @@ def save_curves(history: History, path: Path, *, monitor: str) -> None:
             may be missing or NaN.
         path: The PNG file.
         monitor: The value whose maximum marks the best epoch.
+        colors: RGB of each class by name, those of the other pictures; classes not named get some of their own.
     """
     epochs = np.array([row.get("epoch", number) for number, row in enumerate(history)], float) + 1
     best = _find_best(epochs, _values(history, monitor))
-    classes = _class_curves(history)
+    classes = _class_curves(history, colors or {})
     figure = new_figure(9, 6.4 if classes else 3.5)
     grid = figure.subplots(2, 2).ravel() if classes else figure.subplots(1, 3)
     for axes, name in zip(grid, ("loss", "dice", "accuracy"), strict=False):
@@ -75,14 +78,19 @@ def _find_best(epochs: Values, values: Values) -> _Best | None:
     return _Best(float(epochs[index]), float(values[index]))
 
 
-def _class_curves(history: History) -> list[_Curve]:
-    keys = list(dict.fromkeys(key for row in history for key in row if key.startswith(_PER_CLASS)))
-    few = len(keys) <= 10
-    colors = colormaps["tab10" if few else "turbo"]
-    return [
-        _Curve(key.removeprefix(_PER_CLASS), colors(i if few else i / len(keys)), _values(history, key))
-        for i, key in enumerate(keys)
-    ]
+def _class_curves(history: History, colors: Mapping[str, tuple[int, int, int]]) -> list[_Curve]:
+    found = dict.fromkeys(k.removeprefix(_PER_CLASS) for row in history for k in row if k.startswith(_PER_CLASS))
+    names = [*(name for name in colors if name in found), *(name for name in found if name not in colors)]
+    few = len(names) <= 10
+    spare = colormaps["tab10" if few else "turbo"]
+    curves = []
+    for i, name in enumerate(names):
+        color = spare(i if few else i / len(names))
+        if name in colors:
+            red, green, blue = colors[name]
+            color = (red / 255, green / 255, blue / 255, 1.0)
+        curves.append(_Curve(name, color, _values(history, _PER_CLASS + name)))
+    return curves
 
 
 def _draw(axes: Axes, title: str, epochs: Values, curves: Sequence[_Curve], best: _Best | None, *, score: bool) -> None:
