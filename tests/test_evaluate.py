@@ -97,7 +97,7 @@ def test_damaged_checkpoint_is_named(bcss_run, tmp_path, capsys):
     shutil.copytree(bcss_run.path, copy)
     checkpoint = copy / "checkpoints" / "best.ckpt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
-    assert f"{checkpoint} cannot be loaded" in fails(capsys, f"run={copy}")
+    assert f"{checkpoint} is damaged and cannot be loaded" in fails(capsys, f"run={copy}")
     torch.save({"state_dict": {}}, checkpoint)
     assert "cannot be loaded into this network" in fails(capsys, f"run={copy}")
     checkpoint.unlink()

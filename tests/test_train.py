@@ -291,6 +291,25 @@ def test_resume_refuses_another_model_and_names_both(finished, bcss_root, tmp_pa
         run(tiny(bcss_root, tmp_path, "supervision.weights=[1.0,0.5]", "data.patch_size=16", f"resume={copy}"))
 
 
+def test_resume_refuses_a_damaged_checkpoint_and_names_it(bcss_root, tmp_path):
+    settings = tiny(bcss_root, tmp_path, "trainer=debug", "test_after_training=false")
+    folder = run(settings)
+    folder.last_checkpoint.write_bytes(folder.last_checkpoint.read_bytes()[:500])
+    with pytest.raises(UserError, match=r"last\.ckpt is damaged"):
+        run([*settings, f"resume={folder.path}"])
+    assert json.loads(folder.status_file.read_text())["state"] == "finished"  # untouched
+
+
+def test_resume_refuses_other_images(tmp_path):
+    root = fake.bcss(tmp_path / "data")
+    settings = tiny(root, tmp_path / "out", "trainer=debug", "test_after_training=false")
+    folder = run(settings)
+    for kind in ("images", "masks"):
+        next((root / kind).glob("*AR*")).unlink()
+    with pytest.raises(UserError, match="was trained on another split of the data"):
+        run([*settings, f"resume={folder.path}"])
+
+
 def test_resume_of_something_else_is_explained(bcss_root, tmp_path):
     with pytest.raises(UserError, match="is not a run folder: it does not exist"):
         run(tiny(bcss_root, tmp_path, f"resume={tmp_path / 'nothing'}"))

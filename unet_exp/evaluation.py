@@ -38,16 +38,31 @@ class PartResult:
     scores: Mapping[str, float]
 
 
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Content of a checkpoint, on the CPU.
+
+    Raises:
+        UserError: If the file is damaged.
+    """
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        _ = content["state_dict"]
+    except Exception as error:  # torch.load raises a dozen types on damaged files
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path} is damaged and cannot be loaded ({reason}). Is there another checkpoint?") from None
+    return content
+
+
 def load_weights(task: SegmentationTask, checkpoint: Path) -> None:
     """Load the network of a checkpoint.
 
     Raises:
         UserError: If the file is damaged or belongs to another network.
     """
+    content = read_checkpoint(checkpoint)
     try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
         task.load_state_dict(content["state_dict"])
-    except Exception as error:  # torch.load raises a dozen types on damaged files
+    except RuntimeError as error:
         raise UserError(f"{checkpoint} cannot be loaded into this network: {str(error).splitlines()[0]}") from None
 
 

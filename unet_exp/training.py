@@ -1,6 +1,7 @@
 """One training run, from composed configuration to finished run folder."""
 
 import difflib
+import json
 import logging
 import os
 import sys
@@ -22,8 +23,8 @@ from unet_exp.callback._history import HistoryWriter
 from unet_exp.callback._stop import StopOnSignal
 from unet_exp.check import check_train_config
 from unet_exp.data._datamodule import SegmentationDataModule
-from unet_exp.errors import ConfigError
-from unet_exp.evaluation import draw_results, evaluate_part, load_weights, write_results
+from unet_exp.errors import ConfigError, UserError
+from unet_exp.evaluation import draw_results, evaluate_part, load_weights, read_checkpoint, write_results
 from unet_exp.figure.curves import save_curves
 from unet_exp.metric import summary
 from unet_exp.run._files import write_json
@@ -70,7 +71,7 @@ def train(config: DictConfig, *, names: Mapping[str, str], overrides: Sequence[s
     cost = measure_cost(task.network, datamodule.source.in_channels, datamodule.source.sample_size)
     _check_hardware(plain)
     datamodule.read_training_cases()
-    folder = _run_folder(plain, names)
+    folder = _resumed_folder(plain, split) if plain["resume"] else _new_folder(plain, names)
     with stop_request() as request, _recorded(folder), _tracked(plain, folder) as tracker:
         trainer = build_trainer(plain, folder, _callbacks(plain, folder, request, tracker), tracker)
         environment = describe_environment(overrides, trainer.strategy.root_device)
@@ -144,13 +145,22 @@ def _check_monitor(monitor: str, datamodule: SegmentationDataModule) -> None:
         raise ConfigError([f"monitor: no score is called {monitor!r}. {hint}"])
 
 
-def _run_folder(config: Mapping[str, Any], names: Mapping[str, str]) -> RunFolder:
-    """Make the folder of a new run, or open the one to continue."""
-    if config["resume"]:
-        folder = RunFolder.open(Path(config["resume"]))
-        refuse_other_run(folder.config(), config, str(folder.path))
-        folder.checkpoint("last")
-        return folder
+def _resumed_folder(config: Mapping[str, Any], split: Mapping[str, Any]) -> RunFolder:
+    """Open the folder of the run to continue, if that is possible and honest."""
+    folder = RunFolder.open(Path(config["resume"]))
+    refuse_other_run(folder.config(), config, str(folder.path))
+    saved = json.loads(folder.split_file.read_text(encoding="utf-8")) if folder.split_file.is_file() else split
+    if saved["hash"] != split["hash"]:
+        raise UserError(
+            f"{folder.path} was trained on another split of the data ({saved['hash']}, now {split['hash']}): images "
+            "were added, removed or moved. Restore the files, or start a new run."
+        )
+    read_checkpoint(folder.checkpoint("last"))
+    return folder
+
+
+def _new_folder(config: Mapping[str, Any], names: Mapping[str, str]) -> RunFolder:
+    """Make the folder of a new run; the other processes of a distributed training are told which."""
     if not is_first_process() and _FOLDER_VARIABLE in os.environ:
         return RunFolder.open(Path(os.environ[_FOLDER_VARIABLE]))
     parent = Path(config["output_folder"]) / (config["name"] or date.today().isoformat())
