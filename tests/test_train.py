@@ -313,3 +313,19 @@ def test_resume_refuses_other_images(tmp_path):
 def test_resume_of_something_else_is_explained(bcss_root, tmp_path):
     with pytest.raises(UserError, match="is not a run folder: it does not exist"):
         run(tiny(bcss_root, tmp_path, f"resume={tmp_path / 'nothing'}"))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_damaged_validation_image_ends_with_one_clear_message(workers, tmp_path, run_module):
+    """It is read in a worker process, in the middle of training."""
+    root = fake.bcss(tmp_path / "data")
+    image = next((root / "images").glob("*BH*"))
+    image.write_bytes(image.read_bytes()[:300])
+    done = run_module("unet_exp.train", *tiny(root, tmp_path / "out", f"loader.num_workers={workers}"))
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {image}: cannot be read as an image")
+    assert "Traceback" not in done.stderr
+    (status,) = (tmp_path / "out").glob("*/*/status.json")
+    content = json.loads(status.read_text())
+    assert content["state"] == "failed"
+    assert content["reason"].startswith(f"DataError: {image}: cannot be read")

@@ -1,14 +1,9 @@
 """How every command ends: one clear message instead of a traceback, and an honest exit code."""
 
-import re
 import sys
 from collections.abc import Callable
 
-from unet_exp.errors import RunInterruptedError, UserError
-
-_FROM_WORKER = re.compile(
-    r"^Caught \w+ in DataLoader worker process \d+\.\n.*\n[\w.]*Error: (?P<message>.*)$", re.DOTALL
-)
+from unet_exp.errors import RunInterruptedError, UserError, plain_message
 
 
 def run_command(command: Callable[[], None]) -> None:
@@ -20,7 +15,7 @@ def run_command(command: Callable[[], None]) -> None:
     try:
         command()
     except UserError as error:
-        sys.stderr.write(f"error: {_message(error)}\n")
+        sys.stderr.write(f"error: {plain_message(error)}\n")
         raise SystemExit(1) from None
     except RunInterruptedError as error:
         sys.stderr.write(f"{error}; the state is saved\n")
@@ -28,10 +23,3 @@ def run_command(command: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         raise SystemExit(130) from None
-
-
-def _message(error: UserError) -> str:
-    """The message alone where a worker process has wrapped it into its own traceback."""
-    text = str(error)
-    match = _FROM_WORKER.match(text.strip())
-    return match["message"] if match else text

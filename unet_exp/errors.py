@@ -1,5 +1,11 @@
 """Errors that are the user's to fix: one clear message, no traceback, exit code not zero."""
 
+import re
+
+_FROM_WORKER = re.compile(
+    r"^Caught \w+ in DataLoader worker process \d+\.\n.*\n[\w.]*Error: (?P<message>.*)$", re.DOTALL
+)
+
 
 class UserError(Exception):
     """Something outside the program is wrong; the message says what, where, and what to do."""
@@ -34,3 +40,10 @@ class RunInterruptedError(Exception):
         self.signal_name = signal_name
         self.exit_code = exit_code
         super().__init__(f"stopped by {signal_name}")
+
+
+def plain_message(error: BaseException) -> str:
+    """What an error says, without the traceback that torch adds to one from a worker process."""
+    text = str(error).strip()
+    match = _FROM_WORKER.match(text)
+    return match["message"] if match else text

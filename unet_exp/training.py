@@ -214,7 +214,7 @@ def _callbacks(config: Mapping[str, Any], folder: RunFolder, request: StopReques
         checkpoint,
     ]
     if config["trainer"]["enable_progress_bar"] and sys.stderr.isatty():
-        callbacks.append(TQDMProgressBar())
+        callbacks.append(TQDMProgressBar(leave=True))  # keeps one line per epoch
     return callbacks
 
 

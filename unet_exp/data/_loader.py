@@ -1,6 +1,8 @@
 """Settings of the data loaders."""
 
+import os
 import signal
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,9 +46,16 @@ class LoaderSettings:
 def _start_worker(_worker: int) -> None:
     """Leave signals to the main process, which saves its state first and then ends the workers.
 
-    Ctrl-C and a cluster's SIGTERM reach every process of the group; a worker that died of it would make the
-    main process fail before it has saved anything.
+    Ctrl-C and a cluster's SIGTERM reach every process of the job; a worker that died of it would make the
+    main process fail before it has saved anything. Only a SIGTERM of the main process itself ends a worker.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     cv2.setNumThreads(0)
+
+
+def _end_with_parent(parent: int) -> None:
+    while True:
+        if signal.sigwaitinfo({signal.SIGTERM}).si_pid == parent:
+            os._exit(0)

@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
-from unet_exp.errors import RunInterruptedError, UserError
+from unet_exp.errors import RunInterruptedError, UserError, plain_message
 from unet_exp.run._files import write_json, write_text
 
 State = Literal["running", "finished", "failed", "interrupted"]
@@ -136,6 +136,6 @@ class RunFolder:
             self.write_status("interrupted", type(error).__name__)
             raise
         except BaseException as error:
-            self.write_status("failed", f"{type(error).__name__}: {error}")
+            self.write_status("failed", f"{type(error).__name__}: {plain_message(error)}")
             raise
         self.write_status("finished")
