@@ -1,20 +1,16 @@
 """What a person reads at the start and at the end of a run."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 
 def print_table(title: str, rows: Sequence[tuple[str, Any]]) -> None:
-    """Print two columns, plain enough for a log file."""
-    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in rows:
-        table.add_row(name, str(value))
-    Console(highlight=False).print(table)
+    """Print a title and two columns; long values are not broken, so that paths can be copied."""
+    width = max(len(name) for name, _ in rows)
+    lines = [title, *(f"  {name:<{width}}  {value}" for name, value in rows)]
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
 
 
 def score_rows(scores: Mapping[str, float], class_names: Sequence[str]) -> list[tuple[str, str]]:
