@@ -235,6 +235,7 @@ def test_losing_wandb_does_not_stop_the_training(start, capfd, monkeypatch):
 
 def test_only_the_first_process_has_a_run(start, tmp_path, monkeypatch):
     monkeypatch.setattr(rank_zero_only, "rank", 1)
+    monkeypatch.setenv("LOCAL_RANK", "1")
     run = start()
     run.lightning_logger.log_metrics({"val/dice": 0.1}, step=1)
     run.finish(0)

@@ -18,6 +18,7 @@ from unet_exp.callback.prediction_panel import PredictionPanel
 from unet_exp.errors import UserError
 from unet_exp.logger._progress import Progress
 from unet_exp.run._files import write_text
+from unet_exp.run.rank import is_first_process
 
 Mode = Literal["online", "offline", "disabled"]
 
@@ -78,7 +79,7 @@ class WandbRun:
         panel = PredictionPanel(every_n_epochs=panel_every_n_epochs, cases=panel_cases, max_side=panel_max_side)
         self.callbacks: list[Callback] = [panel] if panel_every_n_epochs else []
         self._run: Any = None
-        if _is_first_process():
+        if is_first_process():
             where = {"project": project, "entity": entity, "group": group, "dir": str(run_folder)}
             what = {"name": name, "notes": notes, "tags": list(tags) or None, "config": dict(config)}
             self._run = _start(self.mode, id=self.id, **where, **what)
@@ -194,7 +195,7 @@ def _run_id(run_folder: Path) -> str:
     if file.is_file() and (kept := file.read_text(encoding="utf-8").strip()):
         return kept
     fresh = secrets.token_hex(4)
-    if _is_first_process():
+    if is_first_process():
         write_text(file, fresh + "\n")
     return fresh
 
@@ -227,11 +228,6 @@ def _settings(mode: Mode) -> wandb.Settings:
         # SLURM ends W&B's own process together with ours, and what that holds back (15 s) is lost.
         settings.x_transaction_log_flush_interval = 1.0
     return settings
-
-
-def _is_first_process() -> bool:
-    """Whether this is the one process of a distributed training that logs."""
-    return bool(rank_zero_only.rank == 0)  # type: ignore[attr-defined]
 
 
 def _say(message: str) -> None:
