@@ -10,7 +10,7 @@ import importlib
 import inspect
 import json
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -132,9 +132,10 @@ def _call_mistakes(
     }
     prefix = f"{path}." if path else ""
     owner = "The training configuration" if target is TrainSettings else target.__name__
-    for key in arguments.keys() - named.keys():
-        if not takes_any:
-            yield f"{prefix}{key}: {owner} has no such argument.{_did_you_mean(key, named)}"
+    for key in arguments:
+        if key not in named and not takes_any:
+            hint = did_you_mean(key, named, otherwise="It takes")
+            yield f"{prefix}{key}: {owner} has no such argument. {hint}"
     if not partial:
         for name, parameter in named.items():
             if parameter.default is inspect.Parameter.empty and name not in arguments:
@@ -145,9 +146,11 @@ def _call_mistakes(
             yield from _value_mistakes(f"{prefix}{key}", hints[key], value)
 
 
-def _did_you_mean(key: str, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(key, list(known), n=1)
-    return f" Did you mean {close[0]!r}?" if close else f" It takes: {', '.join(known) or 'nothing'}."
+def did_you_mean(wrong: str, known: Iterable[str], *, otherwise: str) -> str:
+    """The known name most like a wrong one, or all of them after the words `otherwise`."""
+    names = list(known)
+    close = difflib.get_close_matches(wrong, names, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"{otherwise}: {', '.join(names) or 'nothing'}."
 
 
 def _type_hints(target: Callable[..., Any]) -> dict[str, Any]:

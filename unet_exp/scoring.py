@@ -1,6 +1,5 @@
 """Scoring a finished run again: the work behind ``python -m unet_exp.evaluate``."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -83,9 +82,10 @@ def _same_split(
 
     The same dataset at another place may hold other files, and a hold-out would then be drawn differently.
     """
-    if saved["data"]["_target_"] != plain["data"]["_target_"] or not folder.split_file.is_file():
+    split = folder.split()
+    if saved["data"]["_target_"] != plain["data"]["_target_"] or split is None:
         return
-    trained = set(json.loads(folder.split_file.read_text(encoding="utf-8"))["train"])
+    trained = set(split["train"])
     for part in ("val", "test"):
         seen = sorted(case.id for case in datamodule.split.cases(part) if case.id in trained)
         if seen:

@@ -197,6 +197,12 @@ class SegmentationTask(LightningModule):
         assert isinstance(gathered, Tensor)
         return gathered.reshape(-1, *value.shape).sum(0)
 
+    @property
+    def score_names(self) -> list[str]:
+        """Names of the scores that are logged for validation cases, without `val/`."""
+        count = len(self.data.class_names)
+        return list(self._summary(torch.zeros(1, count, count, dtype=torch.int64)))
+
     def _summary(self, matrices: Tensor) -> dict[str, float]:
         return summary(
             matrices,

@@ -1,7 +1,5 @@
 """One training run, from composed configuration to finished run folder."""
 
-import difflib
-import json
 import logging
 import os
 import sys
@@ -21,12 +19,11 @@ from omegaconf import DictConfig
 from unet_exp.build import NetworkCost, build, build_datamodule, build_task, measure_cost
 from unet_exp.callback._history import HistoryWriter
 from unet_exp.callback._stop import StopOnSignal
-from unet_exp.check import check_train_config
+from unet_exp.check import check_train_config, did_you_mean
 from unet_exp.data._datamodule import SegmentationDataModule
 from unet_exp.errors import ConfigError, UserError
 from unet_exp.evaluation import draw_results, evaluate_part, load_weights, read_checkpoint, write_results
 from unet_exp.figure.curves import save_curves
-from unet_exp.metric import summary
 from unet_exp.run._files import write_json
 from unet_exp.run.console import print_table, score_rows
 from unet_exp.run.environment import describe_environment, device_name
@@ -65,9 +62,9 @@ def train(config: DictConfig, *, names: Mapping[str, str], overrides: Sequence[s
     datamodule.prepare_data()
     datamodule.split.require("train", "val")
     split = datamodule.split.description()
-    _check_monitor(plain["monitor"], datamodule)
     extras = {"config": plain, "split_hash": split["hash"], "class_names": datamodule.source.class_names}
     task = build_task(plain, datamodule.source, extras)
+    _check_monitor(plain["monitor"], task)
     cost = measure_cost(task.network, datamodule.source.in_channels, datamodule.source.sample_size)
     _check_hardware(plain)
     datamodule.read_training_cases()
@@ -129,19 +126,10 @@ def _check_hardware(config: Mapping[str, Any]) -> None:
         raise ConfigError([*error.mistakes, hint]) from None
 
 
-def _check_monitor(monitor: str, datamodule: SegmentationDataModule) -> None:
-    source = datamodule.source
-    count = len(source.classes)
-    scores = summary(
-        torch.zeros(1, count, count, dtype=torch.int64),
-        class_names=source.class_names,
-        foreground=source.scored_classes,
-        headline=source.headline,
-    )
-    known = [f"val/{name}" for name in scores]
+def _check_monitor(monitor: str, task: SegmentationTask) -> None:
+    known = [f"val/{name}" for name in task.score_names]
     if monitor not in known:
-        close = difflib.get_close_matches(monitor, known, n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else f"Choose one of: {', '.join(known)}."
+        hint = did_you_mean(monitor, known, otherwise="Choose one of")
         raise ConfigError([f"monitor: no score is called {monitor!r}. {hint}"])
 
 
@@ -149,8 +137,8 @@ def _resumed_folder(config: Mapping[str, Any], split: Mapping[str, Any]) -> RunF
     """Open the folder of the run to continue, if that is possible and honest."""
     folder = RunFolder.open(Path(config["resume"]))
     refuse_other_run(folder.config(), config, str(folder.path))
-    saved = json.loads(folder.split_file.read_text(encoding="utf-8")) if folder.split_file.is_file() else split
-    if saved["hash"] != split["hash"]:
+    saved = folder.split()
+    if saved is not None and saved["hash"] != split["hash"]:
         raise UserError(
             f"{folder.path} was trained on another split of the data ({saved['hash']}, now {split['hash']}): images "
             "were added, removed or moved. Restore the files, or start a new run."

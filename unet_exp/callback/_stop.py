@@ -41,15 +41,14 @@ class StopOnSignal(Callback):
             raise self._request.error()
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
-        """Stop if any rank was asked to; the sanity check and plain validation included."""
+        """Stop at once if this process was asked to."""
         # Ranks may have different numbers of cases here, so they cannot agree by a collective operation.
         if trainer.world_size == 1 and self._request:
             raise self._request.error()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Save the epoch's training before a validation that may be interrupted."""
-        if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            trainer.save_checkpoint(self._checkpoint)
+        trainer.save_checkpoint(self._checkpoint)
 
     def _asked(self, trainer: Trainer) -> bool:
         if trainer.world_size == 1:

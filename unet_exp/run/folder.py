@@ -103,6 +103,10 @@ class RunFolder:
         """Keep the resolved configuration."""
         write_text(self.config_file, OmegaConf.to_yaml(OmegaConf.create(dict(config))))
 
+    def split(self) -> dict[str, Any] | None:
+        """What split.json holds, None if the run did not get that far."""
+        return json.loads(self.split_file.read_text(encoding="utf-8")) if self.split_file.is_file() else None
+
     def metrics(self) -> dict[str, Any]:
         """What metrics.json holds, empty before the first evaluation."""
         return json.loads(self.metrics_file.read_text()) if self.metrics_file.is_file() else {}
