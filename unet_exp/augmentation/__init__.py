@@ -1,0 +1,1 @@
+"""Augmentations for albumentations pipelines; see conf/augmentation."""
