@@ -1,0 +1,1 @@
+"""Getting the official files of a dataset over lines that break."""
