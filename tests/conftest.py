@@ -20,6 +20,14 @@ def pytest_configure() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def store_folder(tmp_path_factory) -> Path:
+    """Stores of the tests, of their processes too, go to a temporary folder."""
+    folder = tmp_path_factory.mktemp("store")
+    os.environ["UNET_EXP_STORE"] = str(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def bcss_root(tmp_path_factory) -> Path:
     return fake.bcss(tmp_path_factory.mktemp("bcss"))

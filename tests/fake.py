@@ -1,9 +1,13 @@
 """Tiny datasets with the true folder layouts: the real reading code runs on them, no download."""
 
+import json
 from pathlib import Path
 
+import nibabel
 import numpy as np
 from PIL import Image
+
+from unet_exp.data._official import official_parts
 
 BCSS_INSTITUTIONS = ("A2", "AR", "D8", "BH", "A1", "OL", "GM")
 BCSS_CODES = (0, 1, 2, 3, 4, 9, 10, 20)
@@ -40,19 +44,22 @@ _ISIC_FOLDERS = {
 }
 
 
+_ISIC_PARTS = {"Training": "train", "Validation": "val", "Test": "test", "Test_v2": "test"}
+
+
 def isic(root: Path, *, year: int, parts: tuple[str, ...] | None = None) -> Path:
     """ISIC Task 1 of one year: photographs of several sizes, a superpixel file to skip."""
     rng = np.random.default_rng(year)
     ending = "_Segmentation.png" if year == 2016 else "_segmentation.png"
-    number = 0
     for images, masks, names in _ISIC_FOLDERS[year]:
         for part in parts or names:
+            ids = iter(sorted(i for i, p in official_parts(f"isic{year}").items() if p == _ISIC_PARTS[part]))
             image_folder, mask_folder = root / images.format(part), root / masks.format(part)
             image_folder.mkdir(parents=True)
             mask_folder.mkdir()
             for _ in range(6 if part == "Training" else 3):
-                _lesion(image_folder / f"ISIC_{number:07d}.jpg", mask_folder / f"ISIC_{number:07d}{ending}", rng)
-                number += 1
+                name = next(ids)
+                _lesion(image_folder / f"{name}.jpg", mask_folder / f"{name}{ending}", rng)
             Image.fromarray(np.zeros((4, 4), np.uint8)).save(image_folder / "ISIC_0000000_superpixels.png")
     return root
 
@@ -92,6 +99,80 @@ def _lesion(image_path: Path, mask_path: Path, rng: np.random.Generator) -> None
     Image.fromarray(np.where(inside, 255, 0).astype(np.uint8)).save(mask_path)
 
 
+def lits(root: Path) -> Path:
+    """LiTS: both batch folders, CT volumes whose axes point anywhere, one without lesion, a test volume to skip."""
+    rng = np.random.default_rng(4)
+    for number, axes in enumerate(("LPS", "RAS", "LAS", "PSR", "RPI", "SAL", "LPI")):
+        folder = root / f"Training Batch {1 + number % 2}"
+        codes = _liver(rng, (4 + number % 3, 40 + number, 44), lesion=number != 2)
+        hounsfield = np.choose(codes, (-1000, 60, 0)) + rng.integers(-20, 21, codes.shape)
+        ending = ".nii.gz" if number % 3 == 2 else ".nii"
+        spacing = (1.0 + number, 0.7, 0.75)
+        save_nifti(folder / f"volume-{number}{ending}", hounsfield.astype(np.int16), axes, spacing)
+        save_nifti(folder / f"segmentation-{number}{ending}", codes, axes, spacing)
+    save_nifti(root / "Test Data" / "test-volume-0.nii", np.zeros((2, 8, 8), np.int16))
+    return root
+
+
+def _liver(rng: np.random.Generator, shape: tuple[int, int, int], *, lesion: bool) -> np.ndarray:
+    """Codes (Z, H, W): a body of background, a liver on one side of it, perhaps a lesion in the liver."""
+    z, y, x = np.indices(shape)
+    row, column = rng.integers(14, 20, 2)
+    codes = np.zeros(shape, np.uint8)
+    codes[(z > 0) & ((y - row) ** 2 + (x - column) ** 2 < 130)] = 1
+    if lesion:
+        codes[(z > 1) & ((y - row - 3) ** 2 + (x - column) ** 2 < 20)] = 2
+    return codes
+
+
+def save_nifti(
+    path: Path, volume: np.ndarray, axes: str = "LPS", spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+) -> None:
+    """Write a volume (Z, H, W), seen as radiologists do, to a file whose axes point to the given sides.
+
+    Axes and affine matrix are worked out here by hand, not by nibabel's functions for it.
+    """
+    opposite = dict(zip("LRAPIS", "RLPASI", strict=True))
+    here = dict(zip("SPL", range(3), strict=True))  # the sides that the axes of `volume` point to
+    order = [here.get(side, here.get(opposite[side])) for side in axes]
+    flips = [axis for axis, side in enumerate(axes) if side not in here]
+    stored = np.flip(volume.transpose(order), flips)
+    world = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
+    affine = np.eye(4)
+    affine[:3, :3] = 0
+    for axis, side in enumerate(axes):
+        row, sign = world[side]
+        affine[row, axis] = sign * spacing[order[axis]]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.Nifti1Image(stored, affine).to_filename(path)
+
+
+NNUNET_LABELS = {"background": 0, "gland": 1, "tumor": 2, "ignore": 3}
+
+
+def nnunet(root: Path, *, labels: dict = NNUNET_LABELS, channels: tuple[str, ...] = ("R", "G", "B")) -> Path:
+    """nnU-Net's raw format: RGB images, every label on each; two test cases."""
+    rng = np.random.default_rng(5)
+    colours = np.random.default_rng(1).integers(0, 230, (len(labels), 3))
+    for part, count in (("Tr", 6), ("Ts", 2)):
+        (root / f"images{part}").mkdir(parents=True)
+        (root / f"labels{part}").mkdir()
+        for number in range(count):
+            codes = _blobs(rng, (40 + 3 * number, 50), tuple(range(len(labels))))
+            image = (colours[codes] + rng.integers(0, 25, (*codes.shape, 3))).astype(np.uint8)
+            Image.fromarray(image).save(root / f"images{part}" / f"{part}_{number:03d}_0000.png")
+            Image.fromarray(codes).save(root / f"labels{part}" / f"{part}_{number:03d}.png")
+    description = {
+        "channel_names": dict(enumerate(channels)),
+        "labels": labels,
+        "numTraining": 6,
+        "file_ending": ".png",
+        "overwrite_image_reader_writer": "NaturalImage2DIO",
+    }
+    (root / "dataset.json").write_text(json.dumps(description))
+    return root
+
+
 MAKERS = {
     "bcss": bcss,
     "isic2016": lambda root: isic(root, year=2016),
@@ -99,6 +180,8 @@ MAKERS = {
     "isic2018": lambda root: isic(root, year=2018),
     "ph2": ph2,
     "folder": folder,
+    "lits": lits,
+    "nnunet": nnunet,
     "bcss_demo": lambda root: root,  # generated by the dataset itself
     "lesion_demo": lambda root: root,
 }

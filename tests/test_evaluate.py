@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from PIL import Image
 
 from tests import fake
 from tests.runs import run, tiny
@@ -28,10 +29,10 @@ def fails(capsys, *arguments) -> str:
     with pytest.raises(SystemExit) as caught:
         evaluate.main([str(argument) for argument in arguments])
     assert caught.value.code == 1
-    message = capsys.readouterr().err
-    assert message.startswith("error: ")
-    assert "Traceback" not in message
-    return message
+    lines = capsys.readouterr().err.splitlines()
+    assert "Traceback (most recent call last):" not in lines
+    (start,) = (number for number, line in enumerate(lines) if line.startswith("error: "))
+    return "\n".join(lines[start:])
 
 
 @pytest.mark.parametrize("part", ["val", "test"])
@@ -83,6 +84,45 @@ def test_dataset_with_other_classes_is_refused(isic_run, bcss_root, capsys):
 def test_images_trained_on_are_refused(isic_run, capsys):
     message = fails(capsys, f"run={isic_run.path}", "data.split.scheme=holdout", "split=val")
     assert "were trained on by this run" in message
+
+
+def test_training_images_are_scored_when_asked_for_and_marked(bcss_run):
+    evaluate.main([f"run={bcss_run.path}", "split=train", "allow_train_images=true"])
+    folder = bcss_run.evaluation / "train-with_train_images"
+    assert json.loads((folder / "metrics.json").read_text())["images_trained_on"] == 3
+    with (folder / "per_image.csv").open(newline="") as file:
+        assert {row["trained_on"] for row in csv.DictReader(file)} == {"True"}
+
+
+def test_training_images_are_refused(bcss_run, capsys):
+    assert "3 of the 3 train images" in fails(capsys, f"run={bcss_run.path}", "split=train")
+
+
+def test_pictures_trained_on_are_known_under_another_name(isic_run, isic_root, tmp_path, capsys):
+    """Another dataset, other names, another file type: the same pixels."""
+    root = tmp_path / "data"
+    for sub in ("images", "masks"):
+        (root / sub).mkdir(parents=True)
+    split = isic_run.split()
+    for number, name in enumerate([*split["train"][:2], split["test"][0]]):
+        image = next(isic_root.rglob(f"{name}.jpg"))
+        Image.open(image).save(root / "images" / f"patient{number}.png")
+        Image.open(next(isic_root.rglob(f"{name}_segmentation.png"))).save(root / "masks" / f"patient{number}.png")
+    arguments = ["data=folder", f"data.root={root}", "data.split.scheme=kfold", "data.split.folds=2", "split=train"]
+    arguments += ["data.split.fold=1"]
+    message = fails(capsys, f"run={isic_run.path}", *arguments)
+    assert "were trained on by this run, e.g. patient" in message
+
+
+def test_the_checkpoint_knows_its_split(bcss_run):
+    saved = torch.load(bcss_run.checkpoint("best"), weights_only=True)["unet_exp"]["split"]
+    assert saved == bcss_run.split()
+    assert len(saved["contents"]) == 7
+
+
+def test_allow_train_images_must_be_a_truth_value(bcss_run, capsys):
+    message = fails(capsys, f"run={bcss_run.path}", "allow_train_images=perhaps")
+    assert "allow_train_images: must be true or false, got 'perhaps'" in message
 
 
 def test_empty_part_is_explained(bcss_run, tmp_path, capsys):

@@ -95,6 +95,21 @@ def test_scoring_and_resuming_commands_run(isic_root, tmp_path, run_module):
     assert {p.name for p in (folder / "evaluation").iterdir()} == {"val", "ph2-ph2-test"}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("line", [line for line in PYTHON if "unet_exp.prepare" in line])
+def test_preparing_commands_run(line, tmp_path, run_module):
+    given = arguments(line)
+    data = choice(given, "data")
+    given = [a for a in given if not a.startswith("data.root=")]
+    if data.endswith("_demo"):
+        given += ["preview_cases=1", "preview_versions=1"]
+    else:
+        given.append(f"data.root={fake.MAKERS[data](tmp_path / 'data')}")  # with its files there, nothing is downloaded
+    done = run_module("unet_exp.prepare", *given)
+    assert done.returncode == 0, done.stderr
+    assert "no fault" in done.stdout
+
+
 @pytest.mark.parametrize("group", ["model", "data", "loss", "supervision", "augmentation", "trainer", "logger"])
 def test_the_table_of_choices_names_what_exists(group):
     (row,) = re.findall(rf"^\| `{group}` \| (.*) \|$", README, re.MULTILINE)

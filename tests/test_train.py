@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,10 @@ from PIL import Image
 from tests import fake
 from tests.runs import run, tiny
 from tests.test_config import options
+from unet_exp.build import build_datamodule
+from unet_exp.check import check_train_config
 from unet_exp.config import compose_config
+from unet_exp.data._collection import open_collection
 from unet_exp.errors import ConfigError, DataError, UserError
 from unet_exp.run.history import read_history
 
@@ -205,7 +210,7 @@ def test_unknown_label_code_stops_before_anything_is_made(tmp_path):
     codes = np.asarray(Image.open(mask)).copy()
     codes[0, 0] = 99
     Image.fromarray(codes).save(mask)
-    with pytest.raises(DataError, match="unknown label code 99"):
+    with pytest.raises(DataError, match=rf"{mask.name}: .*99"):
         run(tiny(root, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
@@ -315,17 +320,33 @@ def test_resume_of_something_else_is_explained(bcss_root, tmp_path):
         run(tiny(bcss_root, tmp_path, f"resume={tmp_path / 'nothing'}"))
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_damaged_validation_image_ends_with_one_clear_message(workers, tmp_path, run_module):
-    """It is read in a worker process, in the middle of training."""
+def test_damaged_image_ends_with_one_clear_message_before_anything_is_made(tmp_path, run_module):
     root = fake.bcss(tmp_path / "data")
     image = next((root / "images").glob("*BH*"))
     image.write_bytes(image.read_bytes()[:300])
-    done = run_module("unet_exp.train", *tiny(root, tmp_path / "out", f"loader.num_workers={workers}"))
+    done = run_module("unet_exp.train", *tiny(root, tmp_path / "out"))
     assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {image}: cannot be read as an image")
+    assert f"\nerror: 1 fault in the files of {root}:\n  {image}: " in f"\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_mask_damaged_after_it_was_verified_ends_with_one_clear_message(workers, tmp_path, run_module):
+    """It is read in a worker process, in the middle of training."""
+    root = fake.isic(tmp_path / "data", year=2017)
+    overrides = tiny(root, tmp_path / "out", f"loader.num_workers={workers}", data="isic2017")
+    config = compose_config("train", overrides)
+    open_collection(build_datamodule(check_train_config(config)).source, Path(config.store_folder))
+    mask = next((root / "ISIC-2017_Validation_Part1_GroundTruth").iterdir())
+    stat = mask.stat()
+    mask.write_bytes(mask.read_bytes()[:60].ljust(stat.st_size, b"x"))
+    os.utime(mask, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # as a failing disk does it: nobody notices
+    done = run_module("unet_exp.train", *overrides)
+    assert done.returncode == 1
+    assert f"error: {mask}: " in done.stderr
     assert "Traceback" not in done.stderr
     (status,) = (tmp_path / "out").glob("*/*/status.json")
     content = json.loads(status.read_text())
     assert content["state"] == "failed"
-    assert content["reason"].startswith(f"DataError: {image}: cannot be read")
+    assert str(mask) in content["reason"]

@@ -1,23 +1,21 @@
-"""From checked configuration to built parts: the only caller of `hydra.utils.instantiate`."""
+"""From checked configuration to the parts of a training."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from unet_exp.data._augmentation_check import refuse_unfit
 from unet_exp.data._datamodule import SegmentationDataModule
 from unet_exp.data._source import ImageSource
-from unet_exp.errors import ConfigError, UserError
+from unet_exp.errors import ConfigError
+from unet_exp.instantiate import Config, build
 from unet_exp.task import DataProperties, SegmentationTask
-
-Config = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -33,36 +31,18 @@ class NetworkCost:
     gmacs: float
 
 
-def build(config: Config, key: str, **arguments: Any) -> Any:
-    """Build one block of the configuration.
-
-    Args:
-        config: The plain, resolved configuration.
-        key: Name of the block.
-        arguments: Built parts it is called with.
-
-    Raises:
-        ConfigError: If the constructor refuses its arguments.
-    """
-    try:
-        return instantiate(config[key], **arguments, _convert_="all")
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, UserError):
-            raise cause from None
-        if isinstance(cause, ValueError | TypeError | MisconfigurationException):
-            raise ConfigError([f"{key}: {str(cause).splitlines()[0]}"]) from None
-        raise
-
-
 def build_datamodule(config: Config) -> SegmentationDataModule:
     """The dataset with its loaders."""
     source: ImageSource = build(config, "data")
+    augmentation = build(config, "augmentation")
+    if source.in_channels != 3:
+        refuse_unfit(augmentation, source.in_channels)
     whole = config["inference"]["window_size"] is None
     return SegmentationDataModule(
         source,
+        store_folder=Path(config["store_folder"]),
         loader=build(config, "loader"),
-        augmentation=build(config, "augmentation"),
+        augmentation=augmentation,
         seed=config["seed"],
         evaluation_batch_size=config["inference"]["batch_size"] if whole else 1,
     )

@@ -17,10 +17,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
-from unet_exp.config import TrainSettings, to_plain
+from unet_exp.config import PrepareSettings, TrainSettings, to_plain
 from unet_exp.errors import ConfigError
 
 _HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
+_OWNERS: dict[Any, str] = {
+    TrainSettings: "The training configuration",
+    PrepareSettings: "The configuration of prepare",
+}
 _NOT_FOR_YAML = {"is_instance_of", "needs_python_object"}
 
 
@@ -36,13 +40,31 @@ def check_train_config(config: DictConfig) -> dict[str, Any]:
     Raises:
         ConfigError: With every mistake found, one line each.
     """
+    plain = check_config(config, TrainSettings)
+    mistakes = list(_class_count_mistakes(plain))
+    if mistakes:
+        raise ConfigError(mistakes)
+    return plain
+
+
+def check_config(config: DictConfig, settings: type[Any]) -> dict[str, Any]:
+    """Check a configuration against the closed dataclass of its command and the signatures of its blocks.
+
+    Args:
+        config: The composed configuration.
+        settings: The dataclass.
+
+    Returns:
+        The configuration as plain, fully resolved dicts and lists.
+
+    Raises:
+        ConfigError: With every mistake found, one line each.
+    """
     try:
         plain = to_plain(config)
     except OmegaConfBaseException as error:
         raise ConfigError(_interpolation_mistakes(config, error)) from None
-    mistakes = [*_call_mistakes("", TrainSettings, plain, partial=False), *_block_mistakes("", plain)]
-    if not mistakes:
-        mistakes = list(_class_count_mistakes(plain))
+    mistakes = [*_call_mistakes("", settings, plain, partial=False), *_block_mistakes("", plain)]
     if mistakes:
         raise ConfigError(mistakes)
     return plain
@@ -131,7 +153,7 @@ def _call_mistakes(
         if p.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     }
     prefix = f"{path}." if path else ""
-    owner = "The training configuration" if target is TrainSettings else target.__name__
+    owner = _OWNERS.get(target, target.__name__)
     for key in arguments:
         if key not in named and not takes_any:
             hint = did_you_mean(key, named, otherwise="It takes")

@@ -6,13 +6,19 @@ Nothing here imports torch: ``--help`` and ``--cfg job`` must answer at once.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from unet_exp.bounds import NonNegativeInt, PositiveInt
+from unet_exp.data import _nnunet_json
+
 _PACKAGE = Path(__file__).resolve().parent
+
+# conf/data/nnunet.yaml: the network must know the number of classes before the dataset is built.
+OmegaConf.register_new_resolver("nnunet", _nnunet_json.resolve, replace=True)
 
 
 def config_folder() -> Path:
@@ -38,6 +44,7 @@ class TrainSettings:
         seed: Seed of everything random, 0 to 2^32 - 1.
         name: Folder under `output_folder` that collects related runs; null means today's date.
         output_folder: Where run folders are made.
+        store_folder: Where datasets are kept in the form they are served from.
         resume: A run folder to continue, or null to start a new run.
         monitor: Logged value that decides which checkpoint is the best one (higher is better).
         channels_last: Use the NHWC memory format, faster on most hardware.
@@ -60,6 +67,7 @@ class TrainSettings:
     seed: Annotated[int, Ge(0), Le(2**32 - 1)]
     name: str | None
     output_folder: str
+    store_folder: str
     resume: str | None
     monitor: str
     channels_last: bool
@@ -77,6 +85,37 @@ class TrainSettings:
     trainer: dict[str, Any]
     logger: dict[str, Any] | None
     callback: dict[str, Any] | None
+
+
+@dataclass(kw_only=True)
+class PrepareSettings:
+    """The closed part of the configuration of `prepare`: the only keys allowed at the top of prepare.yaml.
+
+    Args:
+        stage: Which of the stages to carry out; `all` does what is not done yet.
+        archive: Folder or archive that was got by hand, for datasets that no program may download.
+        output: Folder of the list of findings and the preview; null means outputs/prepare/<dataset>.
+        store_folder: Where datasets are kept in the form they are served from.
+        jobs: Files read at the same time; each holds one decoded image in memory.
+        seed: Seed of the preview.
+        preview_cases: Rows of the preview.
+        preview_versions: Augmented versions per row.
+        data: Block of the dataset.
+        augmentation: Block of the augmentation pipeline that is previewed.
+        download: Block of the download settings.
+    """
+
+    stage: Literal["all", "download", "verify", "convert", "preview"]
+    archive: str | None
+    output: str | None
+    store_folder: str
+    jobs: PositiveInt
+    seed: NonNegativeInt
+    preview_cases: PositiveInt
+    preview_versions: PositiveInt
+    data: dict[str, Any]
+    augmentation: dict[str, Any]
+    download: dict[str, Any]
 
 
 def compose_config(name: str, overrides: Sequence[str] = ()) -> DictConfig:

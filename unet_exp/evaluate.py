@@ -10,7 +10,7 @@ from pathlib import Path
 from unet_exp.cli import run_command
 from unet_exp.config import CONFIG_FOLDER
 
-_OWN_KEYS = ("run", "split", "checkpoint", "output")
+_OWN_KEYS = ("run", "split", "checkpoint", "output", "allow_train_images")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -48,6 +48,8 @@ def _evaluate(given: Sequence[str]) -> None:
         raise ConfigError(["run: which run shall be scored? Give its folder, run=outputs/<name>/<run>."])
     if settings.split not in ("train", "val", "test"):
         raise ConfigError([f"split: must be train, val or test, got {settings.split!r}."])
+    if not isinstance(settings.allow_train_images, bool):
+        raise ConfigError([f"allow_train_images: must be true or false, got {settings.allow_train_images!r}."])
     folder = RunFolder.open(Path(settings.run))
     others = [o.input_line or "" for o in parse_overrides(given) if o.key_or_group not in _OWN_KEYS]
     config = apply_overrides(folder.config(), others)
@@ -55,7 +57,14 @@ def _evaluate(given: Sequence[str]) -> None:
     from unet_exp.scoring import score_run
 
     output = Path(settings.output) if settings.output else None
-    score_run(folder, config, part=settings.split, checkpoint=settings.checkpoint, output=output)
+    score_run(
+        folder,
+        config,
+        part=settings.split,
+        checkpoint=settings.checkpoint,
+        output=output,
+        allow_train_images=settings.allow_train_images,
+    )
 
 
 if __name__ == "__main__":

@@ -10,14 +10,14 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from unet_exp.data._case import Case
+from unet_exp.data._case import Case, Image, Labels
 from unet_exp.data._datamodule import SegmentationDataModule
 from unet_exp.data._source import ImageSource
 from unet_exp.errors import UserError
 from unet_exp.figure.confusion import save_confusion_matrix
 from unet_exp.figure.panel import Example, save_prediction_panel, select_examples
+from unet_exp.files import write_csv, write_json
 from unet_exp.metric import class_scores, image_scores, pixel_accuracy
-from unet_exp.run._files import write_csv, write_json
 from unet_exp.task import SegmentationTask
 
 
@@ -30,12 +30,14 @@ class PartResult:
         cases: The cases that were scored.
         matrices: One confusion matrix per case, (N, K, K) int64.
         scores: Named aggregates, see `unet_exp.metric.summary`.
+        trained_on: Ids of cases that the network was trained on.
     """
 
     part: str
     cases: Sequence[Case]
     matrices: Tensor
     scores: Mapping[str, float]
+    trained_on: frozenset[str] = frozenset()
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -67,7 +69,12 @@ def load_weights(task: SegmentationTask, checkpoint: Path) -> None:
 
 
 def evaluate_part(
-    trainer: Trainer, task: SegmentationTask, datamodule: SegmentationDataModule, part: str
+    trainer: Trainer,
+    task: SegmentationTask,
+    datamodule: SegmentationDataModule,
+    part: str,
+    *,
+    trained_on: Sequence[Case] = (),
 ) -> PartResult:
     """Score every case of a part once.
 
@@ -76,6 +83,7 @@ def evaluate_part(
         task: Holds the weights to score.
         datamodule: Serves the cases.
         part: `train`, `val` or `test`; it must not be empty.
+        trained_on: Cases that the network was trained on, to be marked in the result.
     """
     task.test_name = f"final/{part}"
     trainer.test(task, dataloaders=datamodule.evaluation_dataloader(part), verbose=False)
@@ -83,7 +91,8 @@ def evaluate_part(
     cases = datamodule.split.cases(part)
     prefix = f"{task.test_name}/"
     scores = {n.removeprefix(prefix): float(v) for n, v in trainer.callback_metrics.items() if n.startswith(prefix)}
-    return PartResult(part, [cases[i] for i in task.scored.indexes], task.scored.matrices, scores)
+    seen = frozenset(case.id for case in trained_on)
+    return PartResult(part, [cases[i] for i in task.scored.indexes], task.scored.matrices, scores, seen)
 
 
 def per_image_rows(result: PartResult, source: ImageSource) -> list[dict[str, Any]]:
@@ -103,6 +112,8 @@ def per_image_rows(result: PartResult, source: ImageSource) -> list[dict[str, An
             "iou": overall.iou[i],
             "accuracy": accuracy[i],
         }
+        if result.trained_on:
+            row["trained_on"] = case.id in result.trained_on
         for index in source.scored_classes:
             name = source.class_names[index]
             row |= {f"dice_{name}": scores.dice[i, index], f"iou_{name}": scores.iou[i, index]}
@@ -177,10 +188,28 @@ def draw_results(result: PartResult, task: SegmentationTask, datamodule: Segment
 
 @torch.no_grad()
 def _example(title: str, case: Case, task: SegmentationTask, datamodule: SegmentationDataModule) -> Example:
-    sample = datamodule.evaluation_dataset([case])[0]
+    labels = datamodule.collection.store[case.id].labels
+    is_volume = labels.ndim == 3
+    view = _fullest_slice(labels, datamodule.source.scored_classes) if is_volume else 0
+    sample = datamodule.evaluation_dataset([case])[view]
     task.eval()
     truth = sample["mask"]
     logits = task(sample["image"][None].to(task.device))
     prediction = task.classify(task.resize(logits, truth.shape))[0].cpu().numpy()
-    image, _ = datamodule.source.read_full(case)
+    if is_volume:
+        title, image = f"{title}, slice {view + 1} of {len(labels)}", _middle_as_grey(sample["image"])
+    else:
+        image, _ = datamodule.source.read_full(case)
     return Example(title=title, image=image, truth=truth.numpy(), prediction=prediction)
+
+
+def _fullest_slice(labels: Labels, classes: Sequence[int]) -> int:
+    """The slice of a volume (Z, H, W) with the most voxels of some classes; the middle one if it has none of them."""
+    counts = [np.count_nonzero(np.isin(one, classes)) for one in labels]
+    return int(np.argmax(counts)) if any(counts) else len(counts) // 2
+
+
+def _middle_as_grey(channels: Tensor) -> Image:
+    """The middle one of neighbouring slices (C, H, W) as a picture (H, W, 3)."""
+    middle = channels[len(channels) // 2].numpy()
+    return np.repeat(middle[..., None], 3, axis=2)

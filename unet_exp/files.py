@@ -1,6 +1,7 @@
 """Writing files so that a reader never sees half of one."""
 
 import csv
+import io
 import json
 import math
 import os
@@ -10,19 +11,30 @@ from pathlib import Path
 from typing import Any
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` by way of a temporary file in the same folder."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` to `path` by way of a temporary file in the same folder, which is made if necessary.
+
+    Raises:
+        OSError: If the folder cannot be written; what `path` held before is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    temporary = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        temporary.chmod(0o644)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text as UTF-8."""
+    write_atomically(path, text.encode())
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -38,17 +50,17 @@ def _without_nan(content: Any) -> Any:
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows under the union of their columns, in the order of first appearance."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    lines: list[str] = []
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
+    """Write a header and one line per row.
 
-    class _Lines:
-        def write(self, line: str) -> int:
-            lines.append(line)
-            return len(line)
-
-    writer = csv.DictWriter(_Lines(), columns, lineterminator="\n")
+    Args:
+        path: Where to.
+        rows: Values by column.
+        columns: None takes the union of the rows' columns, in the order of first appearance.
+    """
+    text = io.StringIO(newline="")
+    names = columns or list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_text(path, "".join(lines))
+    write_text(path, text.getvalue())

@@ -244,22 +244,27 @@ class SegmentationMetric(Metric):
         super().reset()
         size = (0, self.num_classes, self.num_classes)
         self.matrices.append(torch.zeros(size, dtype=torch.int64, device=self.device))
-        self.indexes.append(torch.zeros(0, dtype=torch.int64, device=self.device))
+        self.indexes.append(torch.zeros((0, 2), dtype=torch.int64, device=self.device))
 
-    def update(self, preds: Tensor, target: Tensor, index: int | Sequence[int] | Tensor) -> None:
-        """Add one case ``(H, W)``, or a batch of cases ``(N, H, W)``.
+    def update(
+        self, preds: Tensor, target: Tensor, index: int | Sequence[int] | Tensor, view: int | Sequence[int] = 0
+    ) -> None:
+        """Add one view of a case ``(H, W)``, or a batch of them ``(N, H, W)``.
 
-        A case is a whole image: stitch its tiles first, as a second update with the same index is a
-        duplicate.
+        A picture is one view: stitch its tiles first. The slices of a volume are its views; their counts are
+        summed. A second update with the same index and view is a duplicate.
 
         Args:
             preds: predicted class ids.
             target: class ids or ``ignore_index``.
             index: the case's number in the data set, or N of them.
+            view: the view's number in the case, or N of them.
         """
         if target.ndim == 2:
             preds, target = preds.unsqueeze(0), target.unsqueeze(0)
-        indexes = torch.as_tensor(index, dtype=torch.int64, device=self.device).reshape(-1)
+        cases = torch.as_tensor(index, dtype=torch.int64, device=self.device).reshape(-1)
+        views = torch.as_tensor(view, dtype=torch.int64, device=self.device).reshape(-1).expand(len(cases))
+        indexes = torch.stack([cases, views], dim=1)
         if not len(preds) == len(target) == len(indexes):
             raise ValueError(
                 f"Expected one prediction and one case index for each of the {len(target)} images, "
@@ -273,13 +278,17 @@ class SegmentationMetric(Metric):
     def compute(self) -> Cases:
         """Return all cases, of all processes, in the order of their index and each once."""
         matrices = dim_zero_cat(self.matrices).cpu()
-        first: dict[int, int] = {}
-        for position, index in enumerate(dim_zero_cat(self.indexes).tolist()):
-            known = first.setdefault(index, position)
+        first: dict[tuple[int, int], int] = {}
+        for position, (index, view) in enumerate(dim_zero_cat(self.indexes).tolist()):
+            known = first.setdefault((index, view), position)
             # Predictions may differ in the last bit between two devices, but the truth of a case may not.
             if not torch.equal(matrices[known].sum(-1), matrices[position].sum(-1)):
                 raise ValueError(
                     f"Expected each index to name one case, but index {index} came with two different truths."
                 )
-        indexes = sorted(first)
-        return Cases(indexes=indexes, matrices=matrices[[first[index] for index in indexes]])
+        views: dict[int, list[int]] = {}
+        for (index, _), position in sorted(first.items()):
+            views.setdefault(index, []).append(position)
+        size = (0, self.num_classes, self.num_classes)
+        summed = [matrices[positions].sum(0, keepdim=True) for positions in views.values()]
+        return Cases(indexes=list(views), matrices=torch.cat([matrices.new_zeros(size), *summed]))

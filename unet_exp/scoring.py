@@ -1,6 +1,6 @@
 """Scoring a finished run again: the work behind ``python -m unet_exp.evaluate``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +8,24 @@ from omegaconf import OmegaConf
 
 from unet_exp.build import build_datamodule, build_task
 from unet_exp.check import check_train_config
+from unet_exp.data._case import Case
 from unet_exp.data._datamodule import SegmentationDataModule
 from unet_exp.errors import UserError
-from unet_exp.evaluation import draw_results, evaluate_part, load_weights, write_results
+from unet_exp.evaluation import draw_results, evaluate_part, load_weights, read_checkpoint, write_results
 from unet_exp.run.console import print_table, score_rows
 from unet_exp.run.folder import RunFolder
 from unet_exp.training import build_trainer, quieten
 
 
-def score_run(folder: RunFolder, config: Mapping[str, Any], *, part: str, checkpoint: str, output: Path | None) -> Path:
+def score_run(
+    folder: RunFolder,
+    config: Mapping[str, Any],
+    *,
+    part: str,
+    checkpoint: str,
+    output: Path | None,
+    allow_train_images: bool = False,
+) -> Path:
     """Score one part of a run's dataset, or of another one with the same classes.
 
     Args:
@@ -25,43 +34,55 @@ def score_run(folder: RunFolder, config: Mapping[str, Any], *, part: str, checkp
         part: `train`, `val` or `test`.
         checkpoint: `best` or `last`.
         output: Where the results go; None: the folder `evaluation` of the run.
+        allow_train_images: Score images that the run was trained on too, and mark the result.
 
     Returns:
         The folder of the results.
 
     Raises:
-        UserError: If the run has no such checkpoint, the part is empty, or the classes differ.
+        UserError: If the run has no such checkpoint, the part is empty, the classes differ, or it was trained on.
     """
     quieten()
     saved = folder.config()
     _same_classes(saved["data"], config["data"])
     plain = check_train_config(OmegaConf.create(dict(config)))
-    weights = folder.checkpoint(checkpoint)
+    weights = read_checkpoint(folder.checkpoint(checkpoint))
     datamodule = build_datamodule(plain)
     datamodule.prepare_data()
     datamodule.split.require(part)
-    _same_split(folder, saved, plain, datamodule)
+    trained = _trained_on(weights, plain, datamodule, part)
+    if not allow_train_images:
+        _refuse_trained(trained, len(datamodule.split.cases(part)), part, plain["data"]["root"])
     task = build_task(plain, datamodule.source, {})
-    load_weights(task, weights)
+    load_weights(task, folder.checkpoint(checkpoint))
     trainer = build_trainer(plain, folder, callbacks=())
-    result = evaluate_part(trainer, task, datamodule, part)
-    target = output or folder.evaluation / _label(saved, plain, part, checkpoint)
+    result = evaluate_part(trainer, task, datamodule, part, trained_on=trained)
+    target = output or folder.evaluation / _label(saved, plain, part, checkpoint, trained=bool(trained))
     if trainer.is_global_zero:
-        context = {"run": str(folder.path), "checkpoint": checkpoint, "data_root": plain["data"]["root"]}
+        context = {
+            "run": str(folder.path),
+            "checkpoint": checkpoint,
+            "data_root": plain["data"]["root"],
+            "images_trained_on": len(trained),
+        }
         write_results([result], datamodule.source, target, context)
         draw_results(result, task, datamodule, target / "figures")
         print_table(f"{part} of {plain['data']['root']}", score_rows(result.scores, datamodule.source.class_names))
+        if trained:
+            print_table("Warning", [("trained on", f"{len(trained)} of these images: the scores flatter")])
         print_table("Written", [("scores", target / "metrics.json"), ("pictures", target / "figures")])
     return target
 
 
-def _label(saved: Mapping[str, Any], plain: Mapping[str, Any], part: str, checkpoint: str) -> str:
+def _label(saved: Mapping[str, Any], plain: Mapping[str, Any], part: str, checkpoint: str, *, trained: bool) -> str:
     """Name of the result folder: the part, and what differs from the run's own evaluation."""
     names = [part]
     if saved["data"]["_target_"] != plain["data"]["_target_"] or saved["data"]["root"] != plain["data"]["root"]:
         names.insert(0, f"{plain['data']['_target_'].rpartition('.')[2].lower()}-{Path(plain['data']['root']).name}")
     if checkpoint != "best":
         names.append(checkpoint)
+    if trained:
+        names.append("with_train_images")
     return "-".join(names)
 
 
@@ -75,21 +96,27 @@ def _same_classes(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
         )
 
 
-def _same_split(
-    folder: RunFolder, saved: Mapping[str, Any], plain: Mapping[str, Any], datamodule: SegmentationDataModule
-) -> None:
-    """Refuse to score images as validation or test that the run has trained on.
+def _trained_on(
+    checkpoint: Mapping[str, Any], plain: Mapping[str, Any], datamodule: SegmentationDataModule, part: str
+) -> list[Case]:
+    """Cases of a part that the run was trained on: by name in the same dataset, by pixels in any.
 
-    The same dataset at another place may hold other files, and a hold-out would then be drawn differently.
+    Other images of a patient trained on count as well.
     """
-    split = folder.split()
-    if saved["data"]["_target_"] != plain["data"]["_target_"] or split is None:
-        return
-    trained = set(split["train"])
-    for part in ("val", "test"):
-        seen = sorted(case.id for case in datamodule.split.cases(part) if case.id in trained)
-        if seen:
-            raise UserError(
-                f"{len(seen)} {part} images of {plain['data']['root']} were trained on by this run, e.g. {seen[0]}: "
-                "the split differs from the run's own. Use the same files and data.split settings."
-            )
+    known = checkpoint.get("unet_exp", {})
+    split = known.get("split", {"train": [], "contents": {}})
+    ids = set(split["train"])
+    contents = {split["contents"][name] for name in ids if name in split["contents"]}
+    same_dataset = known.get("config", {}).get("data", {}).get("_target_") == plain["data"]["_target_"]
+    patients = {case.patient for case in datamodule.collection.cases if same_dataset and case.id in ids}
+    return [case for case in datamodule.split.cases(part) if case.content in contents or case.patient in patients]
+
+
+def _refuse_trained(trained: Sequence[Case], total: int, part: str, root: str) -> None:
+    """Refuse to score images that the run was trained on as if it had never seen them."""
+    if trained:
+        raise UserError(
+            f"{len(trained)} of the {total} {part} images of {root} were trained on by this run, e.g. {trained[0].id}: "
+            "their scores would flatter. Score another part, restore the files and data.split settings of the run, or "
+            "say allow_train_images=true; the result is then marked."
+        )

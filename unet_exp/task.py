@@ -168,7 +168,7 @@ class SegmentationTask(LightningModule):
         mask = sample["mask"]
         logits = self.resize(logits, mask.shape)
         prediction = self.classify(logits)[0]
-        self.metric.update(prediction, mask, sample["index"])
+        self.metric.update(prediction, mask, sample["index"], sample["view"])
         self._losses.append(self.criterion(logits, mask[None].long()).detach())
         return prediction
 

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
-from unet_exp.build import NetworkCost, build, build_datamodule, build_task, measure_cost
+from unet_exp.build import NetworkCost, build_datamodule, build_task, measure_cost
 from unet_exp.callback._history import HistoryWriter
 from unet_exp.callback._stop import StopOnSignal
 from unet_exp.check import check_train_config, did_you_mean
@@ -24,7 +24,8 @@ from unet_exp.data._datamodule import SegmentationDataModule
 from unet_exp.errors import ConfigError, UserError
 from unet_exp.evaluation import draw_results, evaluate_part, load_weights, read_checkpoint, write_results
 from unet_exp.figure.curves import save_curves
-from unet_exp.run._files import write_json
+from unet_exp.files import write_json
+from unet_exp.instantiate import build
 from unet_exp.run.console import print_table, score_rows
 from unet_exp.run.environment import describe_environment, device_name
 from unet_exp.run.folder import RunFolder
@@ -62,12 +63,12 @@ def train(config: DictConfig, *, names: Mapping[str, str], overrides: Sequence[s
     datamodule.prepare_data()
     datamodule.split.require("train", "val")
     split = datamodule.split.description()
-    extras = {"config": plain, "split_hash": split["hash"], "class_names": datamodule.source.class_names}
+    extras = {"config": plain, "split": split, "class_names": datamodule.source.class_names}
     task = build_task(plain, datamodule.source, extras)
     _check_monitor(plain["monitor"], task)
     cost = measure_cost(task.network, datamodule.source.in_channels, datamodule.source.sample_size)
     _check_hardware(plain)
-    datamodule.read_training_cases()
+    _ = datamodule.train_dataset  # faults of the training data are found before the run folder is made
     folder = _resumed_folder(plain, split) if plain["resume"] else _new_folder(plain, names)
     with stop_request() as request, _recorded(folder), _tracked(plain, folder) as tracker:
         trainer = build_trainer(plain, folder, _callbacks(plain, folder, request, tracker), tracker)

@@ -89,8 +89,8 @@ def test_unknown_code_names_file_and_code(tmp_path):
     codes = np.asarray(Image.open(mask)).copy()
     codes[:2, :3] = 77
     Image.fromarray(codes).save(mask)
-    with pytest.raises(DataError, match=rf"{mask.name}: unknown label code 77 \(6 px\)"):
-        datamodule("bcss", root).read_training_cases()
+    with pytest.raises(DataError, match=rf"{mask.name}: Codes: .*, unknown 77 \(6 px\)"):
+        _ = datamodule("bcss", root).split
 
 
 def test_a_code_claimed_twice_is_refused(bcss_root):
@@ -106,6 +106,25 @@ def test_mask_without_image_is_named(tmp_path):
         _ = datamodule("bcss", root).split
 
 
+def test_image_without_mask_is_named(tmp_path):
+    root = fake.bcss(tmp_path)
+    lost = next((root / "masks").glob("*A2*"))
+    lost.unlink()
+    with pytest.raises(DataError, match=f"images/{lost.name}: There is no mask"):
+        _ = datamodule("bcss", root).split
+
+
+def test_unknown_resolution_matters_only_where_one_is_asked_for(tmp_path):
+    root = fake.bcss(tmp_path)
+    for folder in ("images", "masks"):
+        path = next((root / folder).glob("*A2*"))
+        path.rename(path.with_name(path.name.replace("MPP-0.5000", "MAG-0")))
+    with pytest.raises(DataError, match=r"MAG-0\.png: MAG-0 in the name"):
+        _ = datamodule("bcss", root).split
+    native = datamodule("bcss", root, "data.mpp=null", "data.score_mpp=null").source
+    assert [case.mpp for case in native.cases() if "-A2-" in case.id] == [None]
+
+
 def test_name_that_does_not_parse_is_named(tmp_path):
     root = fake.bcss(tmp_path)
     for folder in ("images", "masks"):
@@ -118,11 +137,11 @@ def test_size_mismatch_and_damaged_file_are_named(tmp_path):
     root = fake.bcss(tmp_path)
     image = next((root / "images").glob("*A2*"))
     Image.open(image).resize((30, 30)).save(image)
-    with pytest.raises(DataError, match="They must have the same size"):
-        datamodule("bcss", root).read_training_cases()
+    with pytest.raises(DataError, match=f"{image.name}: The mask is 70 x 90 px .*, its image {image.name} 30 x 30"):
+        _ = datamodule("bcss", root).split
     image.write_bytes(image.read_bytes()[:200])
-    with pytest.raises(DataError, match=f"{image.name}: cannot be read as an image"):
-        datamodule("bcss", root).read_training_cases()
+    with pytest.raises(DataError, match=f"{image.name}: Cannot be read as an image"):
+        _ = datamodule("bcss", root).split
 
 
 @pytest.mark.parametrize(("mpp", "factor"), [(0.5, 1.0), (1.0, 0.5), (0.25, 2.0)])
@@ -133,7 +152,7 @@ def test_resolution_follows_the_name(bcss_root, mpp, factor):
     image, labels = built.source.read_training(case)
     assert image.shape[:2] == labels.shape == tuple(round(side * factor) for side in full.shape[:2])
     assert set(np.unique(labels)) <= set(np.unique(full_labels))
-    image, labels = built.source.read_evaluation(case)
+    image, labels = built.source.read_evaluation(case, built.collection.store[case.id])
     assert image.shape[:2] != labels.shape or factor == 1.0
     assert labels.shape == full_labels.shape
 

@@ -17,7 +17,10 @@ DEMOS = ("bcss_demo", "lesion_demo")
 
 
 def datamodule(name: str, root: Path, *overrides: str):
-    scheme = ["data.split.scheme=kfold", "data.split.folds=3"] if name == "ph2" else []
+    fitting = {
+        "ph2": ["data.split.scheme=kfold", "data.split.folds=3"],  # officially all of it is for testing
+        "lits": ["augmentation=light"],  # slices have no colours
+    }
     config = compose_config(
         "train",
         [
@@ -25,7 +28,7 @@ def datamodule(name: str, root: Path, *overrides: str):
             f"data.root={root}",
             "loader.num_workers=0",
             "loader.batch_size=2",
-            *scheme,
+            *fitting.get(name, []),
             *overrides,
         ],
     )
@@ -44,7 +47,7 @@ def dataset(request, tmp_path_factory):
 def test_training_batches_are_bytes_with_known_labels(dataset):
     batch = next(iter(dataset.train_dataloader()))
     height, width = dataset.source.sample_size
-    assert batch["image"].shape == (2, 3, height, width)
+    assert batch["image"].shape == (2, dataset.source.in_channels, height, width)
     assert batch["image"].dtype == batch["mask"].dtype == torch.uint8
     assert batch["mask"].shape == (2, height, width)
     allowed = {*range(len(dataset.source.classes)), dataset.source.ignore_index}
@@ -63,8 +66,10 @@ def test_parts_share_no_patient_and_no_image(dataset):
 
 def test_whole_cases_are_served_in_order(dataset):
     samples = [sample for batch in dataset.val_dataloader() for sample in batch]
-    assert [sample["index"] for sample in samples] == list(range(len(dataset.split.val)))
-    assert all(sample["image"].ndim == 3 and sample["mask"].ndim == 2 for sample in samples)
+    views = [dataset.source.views(dataset.collection.store[case.id]) for case in dataset.split.val]
+    expected = [(index, view) for index, count in enumerate(views) for view in range(count)]
+    assert [(sample["index"], sample["view"]) for sample in samples] == expected
+    assert all(len(sample["image"]) == dataset.source.in_channels and sample["mask"].ndim == 2 for sample in samples)
 
 
 def test_every_class_has_its_own_colour(dataset):

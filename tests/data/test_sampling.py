@@ -14,18 +14,18 @@ from unet_exp.data import _sampling
 from unet_exp.data._sampling import EpochSampler, EvaluationSampler
 
 
-def loader(root, *, data="bcss", workers=0, seed=0, augmentation="strong"):
-    overrides = [f"data={data}", f"data.root={root}", f"augmentation={augmentation}", f"seed={seed}"]
-    overrides += [f"loader.num_workers={workers}", "loader.batch_size=4"]
+def loader(root, *overrides, data="bcss", workers=0, seed=0, augmentation="nnunet_like"):
+    given = [f"data={data}", f"data.root={root}", f"augmentation={augmentation}", f"seed={seed}"]
+    given += [f"loader.num_workers={workers}", "loader.batch_size=4"]
     if data == "bcss":
-        overrides += ["data.patch_size=32", "data.patches_per_epoch=16"]
+        given += ["data.patch_size=32", "data.patches_per_epoch=24"]
     else:
-        overrides += ["data.image_size=32"]
-    return build_datamodule(check_train_config(compose_config("train", overrides))).train_dataloader()
+        given += ["data.image_size=32"]
+    return build_datamodule(check_train_config(compose_config("train", [*given, *overrides]))).train_dataloader()
 
 
 def digest(batch) -> str:
-    return hashlib.sha256(batch["image"].numpy().tobytes() + batch["mask"].numpy().tobytes()).hexdigest()
+    return hashlib.sha256(b"".join(batch[name].numpy().tobytes() for name in sorted(batch))).hexdigest()
 
 
 def epochs(train_loader, count=2) -> list[list[str]]:
@@ -36,12 +36,45 @@ def epochs(train_loader, count=2) -> list[list[str]]:
     return result
 
 
-@pytest.mark.parametrize("data", ["bcss", "isic2017"])
-def test_batches_do_not_depend_on_the_number_of_workers(data, tmp_path):
-    root = fake.MAKERS[data](tmp_path)
-    reference = epochs(loader(root, data=data))
-    for workers in (2, 4):
-        assert epochs(loader(root, data=data, workers=workers)) == reference
+SAMPLINGS = [
+    ("bcss", []),
+    ("bcss", ["data.balance=uniform", "data.context_mpp=[1.0,2.0]"]),
+    ("isic2017", []),
+]
+
+
+@pytest.mark.parametrize(("data", "overrides"), SAMPLINGS)
+def test_batches_do_not_depend_on_the_number_of_workers(data, overrides, tmp_path):
+    root = fake.MAKERS[data](tmp_path / "data")
+    reference = epochs(loader(root, *overrides, data=data))
+    for workers in (1, 4):
+        assert epochs(loader(root, *overrides, data=data, workers=workers)) == reference
+
+
+@pytest.mark.parametrize(("data", "overrides"), SAMPLINGS)
+def test_samples_do_not_depend_on_the_number_of_ranks(data, overrides, tmp_path, monkeypatch):
+    """The first global steps hold the same samples, whoever trains on them."""
+    root = fake.MAKERS[data](tmp_path / "data")
+    streams = {}
+    for world_size in (1, 2, 3):
+        ranks = []
+        for rank in range(world_size):
+            monkeypatch.setattr(_sampling, "rank_and_world_size", lambda r=rank, w=world_size: (r, w))
+            one = loader(root, *overrides, data=data)
+            one.batch_sampler.sampler.set_epoch(1)
+            ranks.append([digest({name: x[i] for name, x in b.items()}) for b in one for i in range(len(b["mask"]))])
+        streams[world_size] = [digest_ for together in zip(*ranks, strict=True) for digest_ in together]
+    shortest = min(len(stream) for stream in streams.values())
+    assert shortest >= 4
+    assert len({tuple(stream[:shortest]) for stream in streams.values()}) == 1
+
+
+def test_context_crops_are_part_of_a_batch(bcss_root):
+    batch = next(iter(loader(bcss_root, "data.context_mpp=[1.0,2.0]")))
+    assert set(batch) == {"image", "mask", *(f"{n}_x{f}" for n in ("image", "mask", "valid") for f in (2, 4))}
+    assert batch["image_x4"].shape == batch["image"].shape
+    assert batch["mask_x2"].shape == batch["valid_x4"].shape == batch["mask"].shape
+    assert batch["image"].is_contiguous(memory_format=torch.channels_last)
 
 
 def test_every_sample_of_every_epoch_is_different(bcss_root):
@@ -53,8 +86,7 @@ def test_augmentation_alone_differs_between_epochs(isic_root):
     """Whole images are drawn the same in each epoch; what differs is the augmentation."""
     dataset = loader(isic_root, data="isic2017").dataset
     versions = {dataset[epoch, 0]["image"].numpy().tobytes() for epoch in range(100)}
-    # 8 % of the samples get none of the three changes, and the symmetries alone give eight versions.
-    assert len(versions) >= 92
+    assert len(versions) >= 85  # some samples are only mirrored, which gives few versions
     assert torch.equal(dataset[3, 0]["image"], dataset[3, 0]["image"])
 
 
@@ -66,7 +98,7 @@ def test_transforms_are_applied_independently_of_each_other(isic_root):
     dataset._augmentation = albumentations.Compose(
         [albumentations.InvertImg(p=0.5), albumentations.Solarize(threshold_range=(0, 0), p=0.5)]
     )
-    original = dataset._pairs[0][0].transpose(2, 0, 1)
+    original = dataset._cases[0].image.transpose(2, 0, 1)
     inverted = [bool((dataset[epoch, 0]["image"].numpy() != original).any()) for epoch in range(400)]
     assert 0.4 < np.mean(inverted) < 0.6  # one of the two, but not both: half of the time; alike would be never
 

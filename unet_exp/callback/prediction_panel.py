@@ -47,7 +47,7 @@ class PredictionPanel(Callback):
         for output in outputs[: self._cases - len(self._kept)]:
             example = Example(
                 title=cases[output["index"]].id,
-                image=_array(output["image"].movedim(0, -1)),
+                image=_picture(output["image"]),
                 truth=_array(output["mask"]),
                 prediction=_array(output["prediction"]),
             )
@@ -82,6 +82,13 @@ def _wandb_logger(trainer: Trainer) -> WandbLogger | None:
 
 def _array(tensor: Tensor) -> Any:
     return tensor.detach().cpu().numpy()
+
+
+def _picture(image: Tensor) -> Any:
+    """Image (h, w, 3); of a stack of slices the middle one, in grey."""
+    if len(image) != 3:
+        image = image[len(image) // 2].expand(3, -1, -1)
+    return _array(image.movedim(0, -1))
 
 
 def _panel(example: Example, source: ImageSource) -> wandb.Image:

@@ -30,6 +30,9 @@ class Case:
         institution: Where the image was made, empty if unknown.
         part: Part of the official split it belongs to.
         mpp: Micrometres per pixel of the files, None if unknown.
+        content: Hash of the image's pixels, empty before the files were examined.
+        mask_content: Hash of the mask's pixels, empty before the files were examined.
+        class_pixels: Pixels of each class in the mask, empty before the files were examined.
     """
 
     id: str
@@ -39,6 +42,13 @@ class Case:
     institution: str
     part: Part
     mpp: float | None = None
+    content: str = ""
+    mask_content: str = ""
+    class_pixels: tuple[int, ...] = ()
+
+
+Code = Annotated[int, Interval(ge=0, le=2**16 - 1)]
+"""A value in a mask file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +64,7 @@ class ClassSpec:
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by the configuration check
 
     color: Annotated[Sequence[Annotated[int, Interval(ge=0, le=255)]], Len(3, 3)]
-    codes: Sequence[int]
+    codes: Sequence[Code]
     scored: bool = True
 
 
@@ -74,6 +84,7 @@ class LabelMap:
 
     def __init__(self, classes: Mapping[str, ClassSpec], ignore_codes: Sequence[int], ignore_index: int) -> None:
         self._table = np.full(self._SIZE, -1, np.int16)
+        self._num_classes = len(classes)
         claims = [(name, index, spec.codes) for index, (name, spec) in enumerate(classes.items())]
         claims.append(("ignore_codes", ignore_index, ignore_codes))
         owners: dict[int, str] = {}
@@ -85,6 +96,20 @@ class LabelMap:
                     )
                 owners[code] = name
                 self._table[code] = index
+
+    def class_of(self, code: int) -> int | None:
+        """Class id of a code, possibly the ignore index; None if the code is unknown."""
+        index = int(self._table[code]) if 0 <= code < self._SIZE else -1
+        return None if index < 0 else index
+
+    def class_pixels(self, code_pixels: Mapping[int, int]) -> tuple[int, ...]:
+        """Pixels of each class, from pixels of each code; ignored and unknown codes count for none."""
+        counts = [0] * self._num_classes
+        for code, pixels in code_pixels.items():
+            index = self.class_of(code)
+            if index is not None and index < self._num_classes:
+                counts[index] += pixels
+        return tuple(counts)
 
     def apply(self, codes: NDArray[np.integer], path: Path) -> Labels:
         """Translate raw codes (H, W) into class ids (H, W).

@@ -1,31 +1,33 @@
 """The one LightningDataModule: it serves any source of cases."""
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from unet_exp.data._case import Case
-from unet_exp.data._dataset import EvaluationDataset, EvaluationSample, TrainDataset
+from unet_exp.data._batch import as_made
+from unet_exp.data._case import Case, Image, Labels
+from unet_exp.data._collection import Collection, open_collection
+from unet_exp.data._context import ContextLevel
+from unet_exp.data._dataset import Augmentation, EvaluationDataset, EvaluationSample, TrainDataset
 from unet_exp.data._loader import LoaderSettings
 from unet_exp.data._sampling import EpochSampler, EvaluationSampler, ResumableLoader
 from unet_exp.data._source import ImageSource
-from unet_exp.data._split import Split
+from unet_exp.data._split import Split, make_split
 from unet_exp.errors import DataError
 
 
 class SegmentationDataModule(LightningDataModule):
     """Loaders over the parts of a source's split.
 
-    Training images are read once and kept in memory, shared by the worker processes; whole cases for
-    validation and test are read as they are needed.
+    Images come from a memory-mapped store, which is built at the first use and shared by all processes.
 
     Args:
         source: The dataset.
+        store_folder: Where stores are kept.
         loader: Batch size and worker processes.
         augmentation: An albumentations pipeline for the training samples.
         seed: Seed of order, patches and augmentation.
@@ -36,13 +38,15 @@ class SegmentationDataModule(LightningDataModule):
         self,
         source: ImageSource,
         *,
+        store_folder: Path,
         loader: LoaderSettings,
-        augmentation: Callable[..., dict[str, Any]],
+        augmentation: Augmentation,
         seed: int,
         evaluation_batch_size: int = 1,
     ) -> None:
         super().__init__()
         self.source = source
+        self._store_folder = store_folder
         self._loader = loader
         self._augmentation = augmentation
         self._seed = seed
@@ -55,28 +59,33 @@ class SegmentationDataModule(LightningDataModule):
         self.source.prepare()
 
     @cached_property
-    def split(self) -> Split:
-        """The cases of each part; they are looked up at the first use."""
-        return self.source.make_split()
+    def collection(self) -> Collection:
+        """The cases and the store, opened, and if need be built, at the first use."""
+        return open_collection(self.source, self._store_folder)
 
-    def read_training_cases(self) -> None:
-        """Read the training cases now rather than at the first batch, to find faults early."""
-        _ = self.train_dataset
+    @cached_property
+    def split(self) -> Split:
+        """The cases of each part."""
+        return make_split(self.collection.cases, self.source.split)
 
     @cached_property
     def train_dataset(self) -> TrainDataset:
-        """The training samples, read at the first use."""
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-            pairs = list(threads.map(self.source.read_training, self.split.train))
-        if all((labels == self.source.ignore_index).all() for _, labels in pairs):
-            raise DataError(f"No pixel of the {len(pairs)} training cases carries a label. Check data.ignore_codes.")
-        return self.source.train_dataset(pairs, self._augmentation, self._seed)
+        """The training samples."""
+        cases, collection = self.split.train, self.collection
+        stored = [collection.store[case.id] for case in cases]
+        if not any(case.class_pixels.any() for case in stored):
+            raise DataError(f"No pixel of the {len(stored)} training cases carries a label. Check data.ignore_codes.")
+        contexts = [
+            ContextLevel(factor, [store[case.id] for case in cases]) for factor, store in collection.contexts.items()
+        ]
+        return self.source.train_dataset(stored, contexts, self._augmentation, self._seed)
 
     def train_dataloader(self) -> ResumableLoader:
         """Batches of training samples."""
         dataset = self.train_dataset
         sampler = EpochSampler(len(dataset), seed=self._seed, batch_size=self._loader.batch_size)
-        self._train_loader = ResumableLoader(dataset, sampler, self._loader.torch_arguments(persistent=True))
+        arguments = self._loader.torch_arguments(persistent=True)
+        self._train_loader = ResumableLoader(dataset, sampler, {**arguments, "collate_fn": as_made})
         if self._resumed_position:
             self._train_loader.load_state_dict(self._resumed_position)
         return self._train_loader
@@ -119,7 +128,13 @@ class SegmentationDataModule(LightningDataModule):
 
     def evaluation_dataset(self, cases: Sequence[Case]) -> EvaluationDataset:
         """Whole cases, one at a time."""
-        return EvaluationDataset(cases, self.source.read_evaluation)
+        store = self.collection.store
+        views = [self.source.views(store[case.id]) for case in cases]
+
+        def read(case: Case, view: int) -> tuple[Image, Labels]:
+            return self.source.read_evaluation(case, store[case.id], view)
+
+        return EvaluationDataset(cases, views, read)
 
 
 def _as_list(samples: list[EvaluationSample]) -> list[EvaluationSample]:

@@ -1,14 +1,10 @@
-"""Folders that are generated once, atomically, and then reused."""
+"""Datasets that are generated once and then reused."""
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
-
+from unet_exp.data._atomic import make_once
 from unet_exp.errors import DataError
 
 _MARKER = "generated.json"
@@ -28,22 +24,17 @@ def generate_once(folder: Path, recipe: dict[str, int | str], make: Callable[[Pa
     Raises:
         DataError: If `folder` holds files that were not made here.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.parent / f".{folder.name}.lock"):
-        marker = folder / _MARKER
-        if marker.is_file() and json.loads(marker.read_text()) == recipe:
-            return
+    marker = folder / _MARKER
+
+    def is_current() -> bool:
+        return marker.is_file() and json.loads(marker.read_text()) == recipe
+
+    def make_with_marker(temporary: Path) -> None:
         if folder.exists() and not marker.is_file() and any(folder.iterdir()):
             raise DataError(
                 f"{folder} holds files that were not generated here; it is left alone. Choose another data.root."
             )
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            make(temporary)
-            (temporary / _MARKER).write_text(json.dumps(recipe))
-            if folder.exists():
-                shutil.rmtree(folder)
-            os.chmod(temporary, 0o755)  # noqa: PTH101 - mkdtemp makes it private
-            temporary.replace(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        make(temporary)
+        (temporary / _MARKER).write_text(json.dumps(recipe))
+
+    make_once(folder, is_current, make_with_marker)

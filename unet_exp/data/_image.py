@@ -17,39 +17,61 @@ cv2.setNumThreads(0)
 PillowImage.MAX_IMAGE_PIXELS = None
 
 
+class PictureError(DataError):
+    """A file that is of no use as an image or as a mask; only the message survives the way out of a worker process."""
+
+    kind: str = "unreadable"
+    """A key of `KINDS`."""
+    reason: str = ""
+    """What is wrong, without the name of the file and without a remedy."""
+
+
+def _picture_error(path: Path, kind: str, reason: str, remedy: str = "") -> PictureError:
+    error = PictureError(f"{path}: {reason} {remedy}".rstrip())
+    error.kind, error.reason = kind, reason
+    return error
+
+
 def read_image(path: Path) -> Image:
     """Read a file as RGB (H, W, 3) uint8, upright as its EXIF tag says, alpha dropped.
 
     Raises:
-        DataError: If the file is missing, damaged, or has more than 8 bits per channel.
+        PictureError: If the file is missing, damaged, or has more than 8 bits per channel.
     """
     try:
         with PillowImage.open(path) as file:
             if file.mode.startswith(("I", "F")):
-                raise DataError(f"{path}: {file.mode} pixels; expected 8 bits per channel. Convert it to 8-bit RGB.")
-            return np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
+                reason = f"{file.mode} pixels; expected 8 bits per channel."
+                raise _picture_error(path, "too_many_bits", reason, "Convert it to 8-bit RGB.")
+            # No copies where nothing changes: a region of a slide takes hundreds of megabytes.
+            ImageOps.exif_transpose(file, in_place=True)
+            return np.asarray(file if file.mode == "RGB" else file.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as an image ({error}). Replace or remove the file.") from None
+        reason = f"cannot be read as an image ({error})."
+        raise _picture_error(path, "unreadable", reason, "Replace or remove the file.") from None
 
 
 def read_codes(path: Path) -> NDArray[np.integer]:
     """Read a mask file as raw codes (H, W); palette files give their indices, 1-bit files 0 and 255.
 
     Raises:
-        DataError: If the file is missing, damaged, or a colour picture.
+        PictureError: If the file is missing, damaged, or a colour picture.
     """
     try:
         with PillowImage.open(path) as file:
-            upright = ImageOps.exif_transpose(file)
-            codes = np.asarray(upright.convert("L") if upright.mode == "1" else upright)
+            ImageOps.exif_transpose(file, in_place=True)
+            codes = np.asarray(file.convert("L") if file.mode == "1" else file)
     except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as a mask ({error}). Replace or remove the file.") from None
+        reason = f"cannot be read as a mask ({error})."
+        raise _picture_error(path, "unreadable", reason, "Replace or remove the file.") from None
     if codes.ndim == 3:
         if not (codes[..., :3] == codes[..., :1]).all():
-            raise DataError(f"{path}: a colour picture where a mask with one code per pixel is expected.")
+            raise _picture_error(
+                path, "colour_mask", "a colour picture where a mask with one code per pixel is expected."
+            )
         codes = codes[..., 0]
     if codes.dtype.kind not in "ui" or codes.min(initial=0) < 0 or codes.max(initial=0) >= 2**16:
-        raise DataError(f"{path}: {codes.dtype} values where codes from 0 to 65535 are expected.")
+        raise _picture_error(path, "no_codes", f"{codes.dtype} values where codes from 0 to 65535 are expected.")
     return codes
 
 

@@ -1,25 +1,35 @@
 """A dataset as a source of cases: where its files are, what its masks mean, at which resolution it is read.
 
 A dataset of its own is a dataclass derived from `PatchSource` (large images at a physical resolution, from
-which patches are drawn) or `WholeImageSource` (images resized as a whole). Its fields are the keys of its yaml.
+which patches are drawn), `WholeImageSource` (images resized as a whole) or `VolumeSource` (stacks of slices).
+Its fields are the keys of its yaml.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from annotated_types import Interval, Len
 
-from unet_exp.bounds import NonNegativeInt, PositiveFloat, PositiveInt, Probability
-from unet_exp.data._case import Case, ClassSpec, Image, LabelMap, Labels
-from unet_exp.data._dataset import PatchDataset, TrainDataset, WholeImageDataset
-from unet_exp.data._image import read_codes, read_image, resize_image, resize_labels
-from unet_exp.data._split import Split, SplitSpec, make_split
+from unet_exp.bounds import PositiveFloat, PositiveInt
+from unet_exp.data._case import Case, ClassSpec, Code, Image, LabelMap, Labels
+from unet_exp.data._context import ContextLevel
+from unet_exp.data._convert import Conversion, Shapes
+from unet_exp.data._download._settings import DownloadSettings
+from unet_exp.data._examination import Examination, examine_picture
+from unet_exp.data._finding import Scan, refuse_faults
+from unet_exp.data._image import read_codes, read_image
+from unet_exp.data._split import SplitSpec
+from unet_exp.data._store import Store, StoredCase
 from unet_exp.errors import ConfigError, DataError
 
-Augmentation = Callable[..., dict[str, Any]]
+_FORMAT = 1
+"""Raised when the reading code changes what it makes of the same files."""
+
+if TYPE_CHECKING:
+    from unet_exp.data._dataset import Augmentation, TrainDataset
 
 
 @dataclass(kw_only=True)
@@ -41,11 +51,15 @@ class ImageSource(ABC):
         split: How cases are divided into training, validation and test.
     """
 
+    how_to_get: ClassVar[str] = "Put the files into data.root."
+    downloadable: ClassVar[bool] = False
+    """Whether `download` can get the files."""
+
     root: str
     classes: dict[str, ClassSpec]
     num_classes: PositiveInt
     in_channels: PositiveInt = 3
-    ignore_codes: Sequence[NonNegativeInt] = ()
+    ignore_codes: Sequence[Code] = ()
     ignore_index: Annotated[int, Interval(ge=0, le=255)] = 255
     mean: Annotated[Sequence[float], Len(1)]
     std: Annotated[Sequence[PositiveFloat], Len(1)]
@@ -66,6 +80,11 @@ class ImageSource(ABC):
         self._label_map = LabelMap(self.classes, self.ignore_codes, self.ignore_index)
 
     @property
+    def name(self) -> str:
+        """Short name for folders and messages."""
+        return type(self).__name__.lower()
+
+    @property
     def class_names(self) -> list[str]:
         """Class names in the order of their ids."""
         return list(self.classes)
@@ -84,16 +103,42 @@ class ImageSource(ABC):
         """Make the files if this dataset makes its own; called once, before `cases`."""
 
     @abstractmethod
-    def cases(self) -> list[Case]:
-        """All cases under `root`.
+    def scan(self) -> Scan:
+        """Find the files under `root` and pair them up, by their names alone.
 
         Raises:
             DataError: If there are none; says where it looked and how to get them.
         """
 
-    def make_split(self) -> Split:
-        """The cases, divided as `split` says."""
-        return make_split(self.cases(), self.split)
+    def cases(self) -> list[Case]:
+        """All cases under `root`.
+
+        Raises:
+            DataError: If there are none, or a file has no partner or a name that is not understood.
+        """
+        scan = self.scan()
+        refuse_faults(scan.findings, self.root)
+        return scan.cases
+
+    def download(self, settings: DownloadSettings) -> None:  # noqa: ARG002
+        """Get the files into `root`.
+
+        Raises:
+            DataError: If they must be got by hand; says how.
+        """
+        raise DataError(
+            f"{self.name} cannot be downloaded by a program. {self.how_to_get}\n"
+            "Then run the same command with archive=<the file or folder you got>, or data.root=<its folder>."
+        )
+
+    def examine(self, case: Case) -> Examination:
+        """Open the files of a case and note everything about them."""
+        return examine_picture(case)
+
+    @property
+    def label_map(self) -> LabelMap:
+        """From codes in mask files to class ids."""
+        return self._label_map
 
     def read_full(self, case: Case) -> tuple[Image, Labels]:
         """Image and class ids at the resolution of the files.
@@ -102,7 +147,7 @@ class ImageSource(ABC):
             DataError: If a file is damaged, the two differ in size, or a code is unknown.
         """
         image = read_image(case.image)
-        labels = self._label_map.apply(read_codes(case.mask), case.mask)
+        labels = self.read_labels(case)
         if labels.shape != image.shape[:2]:
             raise DataError(
                 f"{case.mask}: the mask is {labels.shape[1]}x{labels.shape[0]} px but its image {case.image.name} "
@@ -110,19 +155,68 @@ class ImageSource(ABC):
             )
         return image, labels
 
+    def read_labels(self, case: Case) -> Labels:
+        """Class ids at the resolution of the files.
+
+        Raises:
+            DataError: If the file is damaged or a code is unknown.
+        """
+        return self._label_map.apply(read_codes(case.mask), case.mask)
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What the stored arrays depend on besides the files: plain values, part of the store's name."""
+        codes = {name: list(spec.codes) for name, spec in self.classes.items()}
+        return {
+            "format": _FORMAT,
+            "codes": codes,
+            "ignore_codes": list(self.ignore_codes),
+            "ignore_index": self.ignore_index,
+            **self.resolution,
+        }
+
+    @property
     @abstractmethod
-    def read_training(self, case: Case) -> tuple[Image, Labels]:
-        """Image and class ids at the resolution the network works at."""
+    def resolution(self) -> dict[str, Any]:
+        """The part of `recipe` that the kind of source adds, e.g. µm per pixel."""
 
     @abstractmethod
-    def read_evaluation(self, case: Case) -> tuple[Image, Labels]:
-        """Image at the resolution the network works at, class ids at the resolution that is scored."""
+    def stored_shapes(self, case: Case, examination: Examination) -> Shapes:
+        """Shapes of the arrays that `read_training` gives, known before anything is read again."""
+
+    @abstractmethod
+    def read_training(self, case: Case) -> tuple[Image, Labels]:
+        """Image and class ids at the resolution the network works at: what the store holds."""
+
+    def conversion(self, cases: Sequence[Case], examinations: Mapping[str, Examination]) -> Conversion:
+        """What the store of this dataset is made of."""
+        return Conversion(
+            name=self.name,
+            recipe=self.recipe,
+            cases=cases,
+            shapes={case.id: self.stored_shapes(case, examinations[case.id]) for case in cases},
+            read=self.read_training,
+            mpp=self.resolution.get("mpp"),
+            num_classes=len(self.classes),
+        )
+
+    def context_conversions(self, base: Store, cases: Sequence[Case]) -> dict[int, Conversion]:  # noqa: ARG002
+        """Coarser levels made from the store, by how many times coarser they are."""
+        return {}
+
+    def views(self, stored: StoredCase) -> int:  # noqa: ARG002
+        """How many samples an evaluation makes of a case: 1 for a picture, the slices of a volume."""
+        return 1
+
+    @abstractmethod
+    def read_evaluation(self, case: Case, stored: StoredCase, view: int = 0) -> tuple[Image, Labels]:
+        """One view of a case: image at the network's resolution, class ids at the resolution that is scored."""
 
     @abstractmethod
     def train_dataset(
-        self, pairs: Sequence[tuple[Image, Labels]], augmentation: Augmentation, seed: int
-    ) -> TrainDataset:
-        """Training samples from what `read_training` gave."""
+        self, cases: Sequence[StoredCase], contexts: Sequence[ContextLevel], augmentation: "Augmentation", seed: int
+    ) -> "TrainDataset":
+        """Training samples drawn from stored cases."""
 
     @property
     @abstractmethod
@@ -130,104 +224,11 @@ class ImageSource(ABC):
         """Height and width of a training sample."""
 
 
-@dataclass(kw_only=True)
-class PatchSource(ImageSource):
-    """Large images with a physical resolution: random patches train, whole images are scored.
-
-    Args:
-        mpp: Micrometres per pixel that the network works at.
-        score_mpp: Micrometres per pixel that predictions are scored at; set the same value in runs whose
-            `mpp` differs to compare them on one grid.
-        patch_size: Side of a training patch in pixels at `mpp`.
-        patches_per_epoch: Training patches drawn per epoch.
-        min_valid_fraction: Patches with a smaller share of labelled pixels are drawn again.
-        window_size: Side of the windows that whole images are predicted in; null: in one piece.
-    """
-
-    mpp: PositiveFloat
-    score_mpp: PositiveFloat
-    patch_size: PositiveInt
-    patches_per_epoch: PositiveInt
-    min_valid_fraction: Probability = 0.25
-    window_size: PositiveInt | None = None
-
-    @property
-    def sample_size(self) -> tuple[int, int]:
-        """Height and width of a patch."""
-        return self.patch_size, self.patch_size
-
-    def read_training(self, case: Case) -> tuple[Image, Labels]:
-        """Image and class ids at `mpp`."""
-        image, labels = self.read_full(case)
-        size = self._size_at(self.mpp, labels, case)
-        return resize_image(image, size), resize_labels(labels, size)
-
-    def read_evaluation(self, case: Case) -> tuple[Image, Labels]:
-        """Image at `mpp`, class ids at `score_mpp`."""
-        image, labels = self.read_full(case)
-        return (
-            resize_image(image, self._size_at(self.mpp, labels, case)),
-            resize_labels(labels, self._size_at(self.score_mpp, labels, case)),
-        )
-
-    def train_dataset(
-        self, pairs: Sequence[tuple[Image, Labels]], augmentation: Augmentation, seed: int
-    ) -> TrainDataset:
-        """Random patches, drawn in proportion to the labelled area of each image."""
-        return PatchDataset(
-            pairs,
-            patch_size=self.patch_size,
-            length=self.patches_per_epoch,
-            min_valid_fraction=self.min_valid_fraction,
-            ignore_index=self.ignore_index,
-            augmentation=augmentation,
-            seed=seed,
-        )
-
-    def _size_at(self, mpp: float, labels: Labels, case: Case) -> tuple[int, int]:
-        if case.mpp is None:
-            raise DataError(f"{case.image}: its resolution in µm per pixel is unknown, but data.mpp needs it.")
-        scale = case.mpp / mpp
-        return max(1, round(labels.shape[0] * scale)), max(1, round(labels.shape[1] * scale))
+class MissingDataError(DataError):
+    """No file of the dataset is where it should be."""
 
 
-@dataclass(kw_only=True)
-class WholeImageSource(ImageSource):
-    """Images that are resized as a whole; predictions are scored at each image's own resolution.
-
-    Args:
-        image_size: Side, or height and width, that images are stretched to for the network.
-        window_size: Side of the windows that images are predicted in; null: in one piece.
-    """
-
-    image_size: PositiveInt | Annotated[Sequence[PositiveInt], Len(2, 2)]
-    window_size: PositiveInt | None = None
-
-    @property
-    def sample_size(self) -> tuple[int, int]:
-        """Height and width that images are resized to."""
-        if isinstance(self.image_size, int):
-            return self.image_size, self.image_size
-        return self.image_size[0], self.image_size[1]
-
-    def read_training(self, case: Case) -> tuple[Image, Labels]:
-        """Image and class ids at `image_size`."""
-        image, labels = self.read_full(case)
-        return resize_image(image, self.sample_size), resize_labels(labels, self.sample_size)
-
-    def read_evaluation(self, case: Case) -> tuple[Image, Labels]:
-        """Image at `image_size`, class ids at the image's own size."""
-        image, labels = self.read_full(case)
-        return resize_image(image, self.sample_size), labels
-
-    def train_dataset(
-        self, pairs: Sequence[tuple[Image, Labels]], augmentation: Augmentation, seed: int
-    ) -> TrainDataset:
-        """Every image once per epoch."""
-        return WholeImageDataset(pairs, augmentation=augmentation, seed=seed)
-
-
-def missing_data_error(root: str, looked_for: str, how_to_get: str, demo: str) -> DataError:
+def missing_data_error(root: str, looked_for: str, how_to_get: str, demo: str) -> MissingDataError:
     """The message for a dataset that is not there.
 
     Args:
@@ -238,7 +239,7 @@ def missing_data_error(root: str, looked_for: str, how_to_get: str, demo: str) -
     """
     folder = Path(root)
     state = "exists, but holds none of it" if folder.is_dir() else "does not exist"
-    return DataError(
+    return MissingDataError(
         f"No data found. Looked for {looked_for} in {folder.resolve()}, which {state}.\n"
         f"{how_to_get}\n"
         f"Then point data.root=<folder> at it, or try data={demo}, which is generated and needs no download."

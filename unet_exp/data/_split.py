@@ -2,16 +2,18 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from annotated_types import Ge, Interval
 
 from unet_exp.bounds import NonNegativeInt
 from unet_exp.data._case import Case, Part
+from unet_exp.data._stratify import divide
 from unet_exp.errors import ConfigError, DataError
+
+PARTS: tuple[Part, ...] = ("train", "val", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,7 @@ class SplitSpec:
     group: Literal["patient", "institution"] = "patient"
     validation_fraction: Annotated[float, Interval(gt=0, lt=1)] = 0.2
     test_fraction: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    stratify: bool = True
     folds: Annotated[int, Ge(2)] = 5
     fold: NonNegativeInt = 0
     seed: NonNegativeInt = 0
@@ -54,7 +57,7 @@ class Split:
         test: Cases that are scored once, at the end.
 
     Raises:
-        DataError: If a patient is in two parts.
+        DataError: If a patient, or an image of the same pixels, is in two parts.
     """
 
     scheme: str
@@ -63,13 +66,20 @@ class Split:
     test: tuple[Case, ...]
 
     def __post_init__(self) -> None:
-        seen: dict[str, str] = {}
-        for part in ("train", "val", "test"):
+        patients: dict[str, str] = {}
+        images: dict[str, tuple[str, str]] = {}
+        for part in PARTS:
             for case in self.cases(part):
-                if seen.setdefault(case.patient, part) != part:
+                if patients.setdefault(case.patient, part) != part:
                     raise DataError(
-                        f"Patient {case.patient} is in both the {seen[case.patient]} and the {part} part of the "
+                        f"Patient {case.patient} is in both the {patients[case.patient]} and the {part} part of the "
                         "split: scores would flatter. Rename the files, or split by group (data.split.group)."
+                    )
+                twin, where = images.setdefault(case.content or case.id, (case.id, part))
+                if where != part:
+                    raise DataError(
+                        f"{twin} in the {where} part and {case.id} in the {part} part of the split are the same "
+                        "image: scores would flatter. Remove one, or let data.split.scheme=holdout keep them together."
                     )
 
     def cases(self, part: str) -> tuple[Case, ...]:
@@ -84,7 +94,7 @@ class Split:
         """
         for part in parts:
             if not self.cases(part):
-                counts = ", ".join(f"{len(self.cases(name))} {name}" for name in ("train", "val", "test"))
+                counts = ", ".join(f"{len(self.cases(name))} {name}" for name in PARTS)
                 raise ConfigError(
                     [
                         f"data.split: there is no {part} case in this split ({self.scheme}: {counts}). "
@@ -93,10 +103,11 @@ class Split:
                 )
 
     def description(self) -> dict[str, Any]:
-        """What split.json holds: the ids of each part, and a hash over them."""
-        ids = {part: [case.id for case in self.cases(part)] for part in ("train", "val", "test")}
-        digest = hashlib.sha256(json.dumps(ids, sort_keys=True).encode()).hexdigest()
-        return {"scheme": self.scheme, "hash": digest[:16], **ids}
+        """What split.json holds: the ids of each part, a hash of each image's pixels, and a hash over all of it."""
+        ids: dict[str, list[str]] = {part: [case.id for case in self.cases(part)] for part in PARTS}
+        contents = {case.id: case.content for part in PARTS for case in self.cases(part) if case.content}
+        digest = hashlib.sha256(json.dumps([ids, contents], sort_keys=True).encode()).hexdigest()
+        return {"scheme": self.scheme, "hash": digest[:16], **ids, "contents": contents}
 
 
 def make_split(cases: Sequence[Case], spec: SplitSpec) -> Split:
@@ -104,68 +115,89 @@ def make_split(cases: Sequence[Case], spec: SplitSpec) -> Split:
 
     Raises:
         ConfigError: If the split cannot be made, e.g. more folds than groups.
+        DataError: If a patient, or an image of the same pixels, would be in two parts.
     """
+    scheme, parts = assign_parts(cases, spec)
     ordered = sorted(cases, key=lambda case: case.id)
+    train, val, test = (tuple(case for case in ordered if parts.get(case.id) == part) for part in PARTS)
+    return Split(scheme, train, val, test)
+
+
+def assign_parts(cases: Sequence[Case], spec: SplitSpec) -> tuple[str, dict[str, Part]]:
+    """How the split is made, in words, and the part of every case that is used; not checked for leaks.
+
+    Raises:
+        ConfigError: If the split cannot be made, e.g. more folds than groups.
+    """
     scheme = spec.scheme
     if scheme == "auto":
-        scheme = "official" if any(case.part == "val" for case in ordered) else "holdout"
+        scheme = "official" if any(case.part == "val" for case in cases) else "holdout"
     if scheme == "official":
-        return _assemble("official", ordered, lambda case: case.part)
+        return "official", {case.id: case.part for case in cases}
     if scheme == "kfold":
-        return _kfold(ordered, spec)
-    return _holdout(ordered, spec)
+        return _kfold(cases, spec)
+    return _holdout(cases, spec)
 
 
-def _holdout(cases: list[Case], spec: SplitSpec) -> Split:
-    own_test = spec.test_fraction > 0
-    if own_test:
-        cases = [case for case in cases if case.part == "train"]
-    groups = _shuffled_groups(cases, spec)
-    val_count = max(1, round(spec.validation_fraction * len(groups)))
-    test_count = max(1, round(spec.test_fraction * len(groups))) if own_test else 0
+def _holdout(cases: Sequence[Case], spec: SplitSpec) -> tuple[str, dict[str, Part]]:
+    shares: dict[Part, float] = {"train": 1 - spec.validation_fraction, "val": spec.validation_fraction}
     words = f"holdout of {spec.validation_fraction:g}"
-    if own_test:
+    if spec.test_fraction:
         words += f" and {spec.test_fraction:g} of the training cases for test"
-    held_out = set(groups[:val_count])
-    test = set(groups[val_count : val_count + test_count])
-    return _assemble(
-        f"{words} by {spec.group}, seed {spec.seed}",
-        cases,
-        lambda case: _part(case, spec, held_out, test),
-    )
+        shares = {**shares, "train": shares["train"] - spec.test_fraction, "test": spec.test_fraction}
+        cases = [case for case in cases if case.part == "train"]
+        if shares["train"] <= 0:
+            raise ConfigError(["data.split: validation_fraction and test_fraction leave nothing to train on."])
+    chosen = _divide(cases, list(shares.values()), spec)
+    names = list(shares)
+    return f"{words} by {spec.group}, seed {spec.seed}", _parts(cases, {id: names[i] for id, i in chosen.items()})
 
 
-def _kfold(cases: list[Case], spec: SplitSpec) -> Split:
-    groups = _shuffled_groups(cases, spec)
-    if spec.folds > len(groups):
+def _kfold(cases: Sequence[Case], spec: SplitSpec) -> tuple[str, dict[str, Part]]:
+    count = len(_groups(cases, spec))
+    if spec.folds > count:
         raise ConfigError(
-            [f"data.split.folds: {spec.folds} folds but only {len(groups)} {spec.group} groups; use fewer folds."]
+            [f"data.split.folds: {spec.folds} folds but only {count} {spec.group} groups; use fewer folds."]
         )
     if spec.fold >= spec.folds:
         raise ConfigError([f"data.split.fold: must be below data.split.folds = {spec.folds}, got {spec.fold}."])
-    held_out = set(groups[spec.fold :: spec.folds])
+    chosen = _divide(cases, [1 / spec.folds] * spec.folds, spec)
     words = f"fold {spec.fold} of {spec.folds} by {spec.group}, seed {spec.seed}"
-    return _assemble(words, cases, lambda case: _part(case, spec, held_out, set()))
+    return words, _parts(cases, {id: "val" if fold == spec.fold else "train" for id, fold in chosen.items()})
 
 
-def _shuffled_groups(cases: Sequence[Case], spec: SplitSpec) -> list[str]:
-    groups = sorted({_group(case, spec) for case in cases if case.part != "test"})
-    return [groups[i] for i in np.random.default_rng(spec.seed).permutation(len(groups))]
+def _parts(cases: Sequence[Case], chosen: Mapping[str, Part]) -> dict[str, Part]:
+    """The official test cases stay what they are."""
+    return {case.id: chosen.get(case.id, "test") for case in cases}
 
 
-def _part(case: Case, spec: SplitSpec, held_out: set[str], test: set[str]) -> Part:
-    group = _group(case, spec)
-    if case.part == "test" or group in test:
-        return "test"
-    return "val" if group in held_out else "train"
+def _divide(cases: Sequence[Case], shares: Sequence[float], spec: SplitSpec) -> dict[str, int]:
+    """Number of the share that each non-test case falls to."""
+    groups = _groups(cases, spec)
+    features = [[case.class_pixels if spec.stratify else () for case in group] for group in groups]
+    chosen = divide(features, shares, seed=spec.seed)
+    return {case.id: share for group, share in zip(groups, chosen, strict=True) for case in group}
 
 
-def _group(case: Case, spec: SplitSpec) -> str:
-    return case.institution if spec.group == "institution" else case.patient
+def _groups(cases: Sequence[Case], spec: SplitSpec) -> list[list[Case]]:
+    """Non-test cases that must stay together: of one patient or institution, or with images of the same pixels."""
+    groups: dict[str, list[Case]] = {}
+    of_content: dict[str, str] = {}
+    for case in sorted(cases, key=lambda case: case.id):
+        if case.part == "test":
+            continue
+        name = case.institution if spec.group == "institution" else case.patient
+        members = groups.setdefault(name, [])
+        members.append(case)
+        twin = of_content.setdefault(case.content or case.id, name)
+        if groups[twin] is not members:
+            _merge(groups, twin, name)
+    return list({id(members): members for members in groups.values()}.values())
 
 
-def _assemble(words: str, cases: Sequence[Case], part_of: Callable[[Case], str]) -> Split:
-    parts: dict[str, list[Case]] = {"train": [], "val": [], "test": []}
-    for case in cases:
-        parts[part_of(case)].append(case)
-    return Split(words, tuple(parts["train"]), tuple(parts["val"]), tuple(parts["test"]))
+def _merge(groups: dict[str, list[Case]], first: str, second: str) -> None:
+    kept, moved = groups[first], groups[second]
+    kept.extend(moved)
+    for name, members in groups.items():
+        if members is moved:
+            groups[name] = kept

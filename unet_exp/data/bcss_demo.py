@@ -20,6 +20,11 @@ class BCSSDemo(BCSS):
 
     generation_seed: NonNegativeInt = 0
 
+    @property
+    def name(self) -> str:
+        """Short name for folders and messages."""
+        return "bcss_demo"
+
     def prepare(self) -> None:
         """Make the files under `root` unless they are there."""
         from unet_exp.data._demo_tissue import make_tissue_demo

@@ -1,14 +1,15 @@
 """Any pair of folders: images in one, masks of the same names in the other, binary or multiclass."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from unet_exp.data._case import Case
-from unet_exp.data._source import WholeImageSource, missing_data_error
-from unet_exp.errors import DataError
-
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+from unet_exp.data._finding import Scan
+from unet_exp.data._pairing import PICTURE_SUFFIXES, files_in, pair_by_name
+from unet_exp.data._source import missing_data_error
+from unet_exp.data._whole_source import WholeImageSource
 
 
 @dataclass(kw_only=True)
@@ -21,43 +22,44 @@ class Folder(WholeImageSource):
         mask_endings: What may follow the image's stem in the name of its mask, before the file type.
     """
 
+    how_to_get: ClassVar[str] = (
+        "Name the sub-folders with data.images=<folder> and data.masks=<folder> if they are called otherwise."
+    )
+
     images: str = "images"
     masks: str = "masks"
     mask_endings: Sequence[str] = ("", "_mask", "_segmentation")
 
-    def cases(self) -> list[Case]:
+    def scan(self) -> Scan:
         """One case per image.
 
         Raises:
-            DataError: If there is none, or an image has no mask.
+            DataError: If there is neither an image nor a mask.
         """
-        images = self._files(self.images)
-        masks = {path.stem: path for path in self._files(self.masks)}
-        if not images or not masks:
+        image_folder, mask_folder = Path(self.root) / self.images, Path(self.root) / self.masks
+        images = files_in(image_folder, PICTURE_SUFFIXES)
+        masks = files_in(mask_folder, PICTURE_SUFFIXES)
+        if not images and not masks:
             raise missing_data_error(
                 self.root,
                 f"pictures in {self.images}/ and {self.masks}/",
-                "Name the sub-folders with data.images=<folder> and data.masks=<folder> if they are called otherwise.",
+                self.how_to_get,
                 "lesion_demo",
             )
-        pairs = {image: self._mask_of(image, masks) for image in images}
-        alone = [image.name for image, mask in pairs.items() if mask is None]
-        if alone:
-            raise DataError(
-                f"{len(alone)} of {len(images)} images have no mask in {Path(self.root) / self.masks}: "
-                f"{', '.join(alone[:5])}. Add the masks, remove the images, or set data.mask_endings."
-            )
-        return [
-            Case(id=image.stem, image=image, mask=mask, patient=image.stem, institution="", part="train")
-            for image, mask in pairs.items()
-            if mask is not None
+        stems = {path.stem for path in images}
+        pairing = pair_by_name(
+            ((path.stem, path) for path in images),
+            ((self._image_stem(path.stem, stems), path) for path in masks),
+            images_in=f"{image_folder} (data.images, data.mask_endings)",
+            masks_in=f"{mask_folder} (data.masks, data.mask_endings)",
+        )
+        cases = [
+            Case(id=name, image=image, mask=mask, patient=name, institution="", part="train")
+            for name, (image, mask) in pairing.pairs.items()
         ]
+        return Scan(cases, pairing.findings)
 
-    def _files(self, name: str) -> list[Path]:
-        folder = Path(self.root) / name
-        if not folder.is_dir():
-            return []
-        return sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
-
-    def _mask_of(self, image: Path, masks: dict[str, Path]) -> Path | None:
-        return next((masks[image.stem + end] for end in self.mask_endings if image.stem + end in masks), None)
+    def _image_stem(self, mask_stem: str, image_stems: Set[str]) -> str:
+        """Stem of the image that a mask belongs to; the mask's own if there is none."""
+        candidates = (mask_stem.removesuffix(end) for end in self.mask_endings if mask_stem.endswith(end))
+        return next((stem for stem in candidates if stem in image_stems), mask_stem)

@@ -10,31 +10,20 @@ Codella et al., "Skin lesion analysis toward melanoma detection", https://arxiv.
 https://arxiv.org/abs/1902.03368 (2018); Gutman et al., https://arxiv.org/abs/1605.01397 (2016).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from unet_exp.data._case import Case, Part
-from unet_exp.data._source import WholeImageSource, missing_data_error
-from unet_exp.errors import DataError
+from unet_exp.data._download._settings import DownloadSettings
+from unet_exp.data._finding import Finding, Scan
+from unet_exp.data._isic_folders import FOLDERS
+from unet_exp.data._official import official_parts
+from unet_exp.data._pairing import files_in, pair_by_name, same_name
+from unet_exp.data._source import missing_data_error
+from unet_exp.data._whole_source import WholeImageSource
 
-_FOLDERS: dict[int, dict[Part, tuple[str, str]]] = {
-    2016: {
-        "train": ("ISBI2016_ISIC_Part1_Training_Data", "ISBI2016_ISIC_Part1_Training_GroundTruth"),
-        "test": ("ISBI2016_ISIC_Part1_Test_Data", "ISBI2016_ISIC_Part1_Test_GroundTruth"),
-    },
-    2017: {
-        "train": ("ISIC-2017_Training_Data", "ISIC-2017_Training_Part1_GroundTruth"),
-        "val": ("ISIC-2017_Validation_Data", "ISIC-2017_Validation_Part1_GroundTruth"),
-        "test": ("ISIC-2017_Test_v2_Data", "ISIC-2017_Test_v2_Part1_GroundTruth"),
-    },
-    2018: {
-        "train": ("ISIC2018_Task1-2_Training_Input", "ISIC2018_Task1_Training_GroundTruth"),
-        "val": ("ISIC2018_Task1-2_Validation_Input", "ISIC2018_Task1_Validation_GroundTruth"),
-        "test": ("ISIC2018_Task1-2_Test_Input", "ISIC2018_Task1_Test_GroundTruth"),
-    },
-}
 _MASK_ENDING = "_segmentation.png"
 
 
@@ -44,42 +33,93 @@ class ISIC(WholeImageSource):
 
     Args:
         year: Year of the challenge.
+        url: The challenge's server.
     """
 
-    year: Literal[2016, 2017, 2018]
+    how_to_get: ClassVar[str] = (
+        "ISIC is free: `python -m unet_exp.prepare data=isic<year>` downloads it, or unpack the Task 1 files from "
+        "https://challenge.isic-archive.com/data/ yourself."
+    )
+    downloadable: ClassVar[bool] = True
 
-    def cases(self) -> list[Case]:
+    year: Literal[2016, 2017, 2018]
+    url: str = "https://isic-challenge-data.s3.amazonaws.com/"
+
+    @property
+    def name(self) -> str:
+        """Short name for folders and messages."""
+        return f"isic{self.year}"
+
+    def download(self, settings: DownloadSettings) -> None:
+        """The official zip files, unpacked side by side."""
+        from unet_exp.data._download.isic import download_isic
+
+        download_isic(Path(self.root), self.year, settings, base_url=self.url)
+
+    def scan(self) -> Scan:
         """One case per image of the official folders.
 
         Raises:
-            DataError: If there is none, or an image has no mask or a mask no image.
+            DataError: If there is none.
         """
-        found = [case for part in _FOLDERS[self.year] for case in self._cases_of(part)]
-        if not found:
-            images, masks = _FOLDERS[self.year]["train"]
+        scans = [self._scan_part(part) for part in FOLDERS[self.year]]
+        cases = [case for scan in scans for case in scan.cases]
+        findings = [finding for scan in scans for finding in scan.findings]
+        if not cases and not findings:
+            folders = FOLDERS[self.year]["train"]
             raise missing_data_error(
                 self.root,
-                f"the folders {images}/ and {masks}/",
-                f"Download and unpack the {self.year} Task 1 files from https://challenge.isic-archive.com/data/.",
+                f"the folders {folders.images}/ and {folders.masks}/",
+                self.how_to_get.replace("<year>", str(self.year)),
                 "lesion_demo",
             )
-        return found
+        return _without_repeated_names(Scan(cases, findings))
 
-    def _cases_of(self, part: Part) -> Iterator[Case]:
-        image_folder, mask_folder = (Path(self.root) / name for name in _FOLDERS[self.year][part])
-        if not image_folder.is_dir() or not mask_folder.is_dir():
-            return
-        images = {path.stem: path for path in sorted(image_folder.iterdir()) if path.suffix.lower() == ".jpg"}
-        masks = {
-            path.name[: -len(_MASK_ENDING)]: path
-            for path in sorted(mask_folder.iterdir())
-            if path.name.lower().endswith(_MASK_ENDING)
-        }
-        alone = sorted(images.keys() ^ masks.keys())
-        if alone:
-            raise DataError(
-                f"{len(alone)} of {len(images)} images in {image_folder} and {len(masks)} masks in {mask_folder} have "
-                f"no partner: {', '.join(alone[:5])}. Unpack both archives again, or remove the odd files."
-            )
-        for name, image in images.items():
-            yield Case(id=name, image=image, mask=masks[name], patient=name, institution="", part=part)
+    def _scan_part(self, part: Part) -> Scan:
+        folders = FOLDERS[self.year][part]
+        image_folder, mask_folder = Path(self.root) / folders.images, Path(self.root) / folders.masks
+        images = files_in(image_folder, [".jpg"])
+        masks = [path for path in files_in(mask_folder, [".png"]) if path.name.lower().endswith(_MASK_ENDING)]
+        if bool(images) != bool(masks):
+            # One finding rather than hundreds: an archive of this part was not unpacked.
+            return Scan([], [_half_part(image_folder, mask_folder, len(images), len(masks))])
+        pairing = pair_by_name(
+            ((path.stem, path) for path in images),
+            ((path.name[: -len(_MASK_ENDING)], path) for path in masks),
+            images_in=str(image_folder),
+            masks_in=str(mask_folder),
+        )
+        cases = [
+            Case(id=name, image=image, mask=mask, patient=name, institution="", part=part)
+            for name, (image, mask) in pairing.pairs.items()
+        ]
+        return Scan(cases, [*pairing.findings, *self._list_findings(part, image_folder, cases)])
+
+    def _list_findings(self, part: Part, folder: Path, cases: Sequence[Case]) -> Iterator[Finding]:
+        """Where the folder differs from the official list of its part."""
+        official = official_parts(self.name)
+        for case in cases:
+            listed = official.get(case.id)
+            if listed not in (None, part):
+                yield Finding(kind="other_part", file=case.image, detail=f"Officially it is a {listed} image.")
+        expected = {name for name, listed in official.items() if listed == part}
+        missing = sorted(expected - {case.id for case in cases})
+        if cases and missing:
+            detail = f"{len(missing)} of the {len(expected)} official {part} images are missing, e.g. {missing[0]}."
+            yield Finding(kind="incomplete_part", file=folder, detail=detail)
+
+
+def _half_part(image_folder: Path, mask_folder: Path, images: int, masks: int) -> Finding:
+    if images:
+        detail = f"It holds {images} images, but there are no masks in {mask_folder}."
+        return Finding(kind="half_part", file=image_folder, detail=detail)
+    detail = f"It holds {masks} masks, but there are no images in {image_folder}."
+    return Finding(kind="half_part", file=mask_folder, detail=detail)
+
+
+def _without_repeated_names(scan: Scan) -> Scan:
+    """An image may be in one part only."""
+    first: dict[str, Case] = {}
+    repeated = [case for case in scan.cases if first.setdefault(case.id, case) is not case]
+    findings = [same_name(case.image, first[case.id].image) for case in repeated]
+    return Scan(list(first.values()), [*scan.findings, *findings])

@@ -9,10 +9,13 @@ https://doi.org/10.1109/EMBC.2013.6610779.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
-from unet_exp.data._case import Case
-from unet_exp.data._source import WholeImageSource, missing_data_error
-from unet_exp.errors import DataError
+from unet_exp.data._case import Case, Part
+from unet_exp.data._finding import Scan
+from unet_exp.data._pairing import pair_by_name
+from unet_exp.data._source import missing_data_error
+from unet_exp.data._whole_source import WholeImageSource
 
 
 @dataclass(kw_only=True)
@@ -23,36 +26,32 @@ class PH2(WholeImageSource):
     networks trained on ISIC, for which all of it is the test part (`split.scheme=official`).
     """
 
-    def cases(self) -> list[Case]:
+    how_to_get: ClassVar[str] = "PH2 is given out on request: https://www.fc.up.pt/addi/ph2%20database.html."
+
+    def scan(self) -> Scan:
         """One case per image folder.
 
         Raises:
-            DataError: If there is none, or a mask is missing.
+            DataError: If there is neither an image nor a mask.
         """
         images = sorted(Path(self.root).rglob("IMD*_Dermoscopic_Image/IMD*.bmp"))
-        if not images:
+        masks = sorted(Path(self.root).rglob("IMD*_lesion/IMD*_lesion.bmp"))
+        if not images and not masks:
             raise missing_data_error(
                 self.root,
                 "IMDxxx/IMDxxx_Dermoscopic_Image/IMDxxx.bmp",
-                "PH2 is given out on request: https://www.fc.up.pt/addi/ph2%20database.html.",
+                self.how_to_get,
                 "lesion_demo",
             )
-        official = self.split.scheme == "official"
-        return [
-            Case(
-                id=image.stem,
-                image=image,
-                mask=_mask_of(image),
-                patient=image.stem,
-                institution="",
-                part="test" if official else "train",
-            )
-            for image in images
+        pairing = pair_by_name(
+            ((path.stem, path) for path in images),
+            ((path.stem.removesuffix("_lesion"), path) for path in masks),
+            images_in="IMDxxx/IMDxxx_Dermoscopic_Image",
+            masks_in="IMDxxx/IMDxxx_lesion",
+        )
+        part: Part = "test" if self.split.scheme == "official" else "train"
+        cases = [
+            Case(id=name, image=image, mask=mask, patient=name, institution="", part=part)
+            for name, (image, mask) in pairing.pairs.items()
         ]
-
-
-def _mask_of(image: Path) -> Path:
-    mask = image.parent.parent / f"{image.stem}_lesion" / f"{image.stem}_lesion.bmp"
-    if not mask.is_file():
-        raise DataError(f"{image}: its mask {mask} is missing. Unpack the PH2 archive again.")
-    return mask
+        return Scan(cases, pairing.findings)

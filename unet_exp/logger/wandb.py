@@ -16,8 +16,8 @@ from wandb.sdk.lib.wbauth import read_netrc_auth
 from unet_exp.bounds import NonNegativeInt, PositiveInt
 from unet_exp.callback.prediction_panel import PredictionPanel
 from unet_exp.errors import UserError
+from unet_exp.files import write_text
 from unet_exp.logger._progress import Progress
-from unet_exp.run._files import write_text
 from unet_exp.run.rank import is_first_process
 
 Mode = Literal["online", "offline", "disabled"]

@@ -24,7 +24,7 @@ from typing import Any, Literal
 from omegaconf import OmegaConf
 
 from unet_exp.errors import RunInterruptedError, UserError, plain_message
-from unet_exp.run._files import write_json, write_text
+from unet_exp.files import write_json, write_text
 
 State = Literal["running", "finished", "failed", "interrupted"]
 

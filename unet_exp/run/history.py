@@ -4,7 +4,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from unet_exp.run._files import write_csv
+from unet_exp.files import write_csv
 
 Row = dict[str, float]
 

@@ -8,7 +8,19 @@ from typing import Any
 
 from unet_exp.errors import UserError
 
-_NOT_IDENTITY = ("name", "output_folder", "resume", "logger", "data.root", "loader.num_workers")
+_NOT_IDENTITY = (
+    "name",
+    "output_folder",
+    "store_folder",
+    "resume",
+    "logger",
+    "data.root",
+    "data.url",
+    "data.girder_url",
+    "data.girder_folder",
+    "data.roi_bounds_url",
+    "loader.num_workers",
+)
 """Paths and machine settings: two runs that differ only here give the same result."""
 
 

@@ -13,7 +13,19 @@ from omegaconf.errors import OmegaConfBaseException
 from unet_exp.config import CONFIG_FOLDER, compose_config, to_plain
 from unet_exp.errors import ConfigError
 
-_INPUT_KEYS = ("image_size", "mpp", "patch_size", "window_size", "in_channels", "mean", "std")
+_INPUT_KEYS = (
+    "image_size",
+    "slices",
+    "window",
+    "mpp",
+    "context_mpp",
+    "stain",
+    "patch_size",
+    "window_size",
+    "in_channels",
+    "mean",
+    "std",
+)
 """Keys of a dataset that describe what the network was trained to see, not which files there are."""
 
 

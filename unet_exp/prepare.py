@@ -1,0 +1,36 @@
+"""``python -m unet_exp.prepare``: download, verify and convert a dataset, and show what training will see of it.
+
+Nothing here imports torch: only the preview needs it.
+"""
+
+import sys
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from unet_exp.cli import run_command
+from unet_exp.config import CONFIG_FOLDER
+
+
+@hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="prepare")
+def _job(config: DictConfig) -> None:
+    run_command(lambda: _prepare(config))
+
+
+def _prepare(config: DictConfig) -> None:
+    from unet_exp.preparation import prepare
+
+    prepare(config, names=HydraConfig.get().runtime.choices)
+
+
+def main() -> None:
+    """Entry point of the command."""
+    arguments = sys.argv[1:]
+    if {"--help", "-h"} & set(arguments) and not any(a.startswith("data=") for a in arguments):
+        sys.argv.append("data=bcss_demo")  # `data` must be chosen, but asking for help is no choice
+    _job()
+
+
+if __name__ == "__main__":
+    main()
