@@ -219,6 +219,15 @@ def test_a_store_travels_to_other_processes_as_a_path(bcss_root, tmp_path):
     assert all(np.array_equal(store[name].image, again[name].image) for name in store)
 
 
+def test_workers_that_are_not_forked_get_no_copy_of_the_pixels(tmp_path):
+    root = fake.bcss(tmp_path / "data")
+    built = datamodule(root, tmp_path / "store", "data.mpp=0.05")
+    travelled = pickle.dumps(built.train_dataset)
+    assert len(travelled) < 0.01 * built.collection.store.size
+    again = pickle.loads(travelled)
+    assert np.array_equal(again[1, 3]["image"], built.train_dataset[1, 3]["image"])
+
+
 def test_opening_does_not_read_the_pixels(bcss_root, tmp_path):
     store = collect(bcss_root, tmp_path).store
     for name in (IMAGES, LABELS):  # unreadable content, same size and time: only reading it would notice

@@ -9,6 +9,7 @@ of every class, ``index.json`` where everything is, with check sums; its first l
 
 import hashlib
 import json
+import operator
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,12 +72,20 @@ class StoredCase:
         labels: (H, W) uint8 class ids; read-only.
         class_pixels: (K,) pixels of each class id.
         locations: Per class id, sampled positions (n, labels.ndim) int32 of its pixels.
+        origin: The store and the case's id in it; None for arrays that are not part of a store.
     """
 
     image: NDArray[np.uint8]
     labels: NDArray[np.uint8]
     class_pixels: NDArray[np.int64]
     locations: tuple[NDArray[np.int32], ...]
+    origin: "tuple[Store, str] | None" = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to other processes as a place in a store: worker processes that are not forked get no copy."""
+        if self.origin is None:
+            return StoredCase, (self.image, self.labels, self.class_pixels, self.locations)
+        return operator.getitem, self.origin
 
 
 class DamagedStoreError(Exception):
@@ -144,6 +153,7 @@ class Store:
             labels=_cut(self._labels, entry.labels_offset, entry.labels_shape),
             class_pixels=np.array(entry.class_pixels, np.int64),
             locations=self._locations_of(entry),
+            origin=(self, case_id),
         )
 
     def _locations_of(self, entry: Entry) -> tuple[NDArray[np.int32], ...]:
