@@ -95,6 +95,10 @@ def test_web_pages_are_recognised_by_their_first_bytes(head):
     assert looks_like_web_page(head)
 
 
-@pytest.mark.parametrize("head", [png()[:50], zipped({"a": b"x"})[:50], b"[]", b",xmin,ymin", b""])
+@pytest.mark.parametrize(
+    "head",
+    [png()[:50], zipped({"a": b"x"})[:50], b"[]", b",xmin,ymin", b""],
+    ids=["png", "zip", "json", "csv", "empty"],  # a zip holds the time, so its bytes are no name of a test
+)
 def test_other_files_are_not_taken_for_web_pages(head):
     assert not looks_like_web_page(head)
