@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: one thread, tiny datasets with the true folder layouts, tiny runs."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,11 @@ from tests import fake
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REAL_DATA = REPOSITORY.parent / "shared" / "data"
+
+
+def heed_ctrl_c() -> None:
+    """In a child process: a shell that runs the tests in the background lets its children ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def pytest_configure() -> None:

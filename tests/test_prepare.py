@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tests import fake
-from tests.conftest import REAL_DATA
+from tests.conftest import REAL_DATA, heed_ctrl_c
 from tests.data.download import fakes
 from tests.data.download import server as faults
 from tests.data.download.server import Server
@@ -198,8 +198,8 @@ def test_a_download_that_failed_is_continued_by_the_same_command(prepare, tmp_pa
 def test_ctrl_c_ends_at_once_and_the_next_call_completes(tmp_path):
     root = fake.bcss(tmp_path / "data")
     command = [sys.executable, "-m", "unet_exp.prepare", "data=bcss", f"data.root={root}", "data.mpp=0.01"]
-    command += ["stage=convert", f"store_folder={tmp_path / 'store'}"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    command += ["stage=convert", "jobs=1", f"store_folder={tmp_path / 'store'}"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c)
     while not list((tmp_path / "store").glob(".bcss-*-*")):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)

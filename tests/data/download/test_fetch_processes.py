@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, heed_ctrl_c
 from tests.data.download import server as faults
 from unet_exp.data._download._fetch import RemoteFile, fetch_files
 from unet_exp.data._download._settings import DownloadSettings
@@ -35,7 +35,7 @@ except DataError as error:
 
 def start(server, folder, *prefix, names=NAMES):
     command = [*prefix, sys.executable, "-c", SCRIPT, server.url, str(folder), json.dumps(names)]
-    return subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c)
 
 
 def finish(process):
