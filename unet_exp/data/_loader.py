@@ -1,5 +1,6 @@
 """Settings of the data loaders."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -51,8 +52,14 @@ def _start_worker(_worker: int) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(_main_process(),), daemon=True).start()
     cv2.setNumThreads(0)
+
+
+def _main_process() -> int:
+    """Not os.getppid(): of workers that a fork server has started, that is the server."""
+    parent = multiprocessing.parent_process()
+    return os.getppid() if parent is None or parent.pid is None else parent.pid
 
 
 def _end_with_parent(parent: int) -> None:

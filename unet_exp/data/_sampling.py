@@ -4,8 +4,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from torch import distributed
 from torch.utils.data import DataLoader, Sampler
+
+from unet_exp.data._handover import Handover
 
 SampleKey = tuple[int, int]
 """(epoch, index): everything drawn for a sample follows from it and the seed."""
@@ -115,14 +118,27 @@ class ResumableLoader(DataLoader[Any]):
     def __init__(self, dataset: Any, sampler: EpochSampler, settings: dict[str, Any]) -> None:
         self._batches = _SkippingBatches(sampler)
         self._handed_out = 0
+        self._handover: Handover | None = None
         super().__init__(dataset, batch_sampler=self._batches, **settings)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         # A generator runs at the first `next`: by then Lightning has told the sampler the epoch.
         self._handed_out = self._batches.skip
+        handover = self._begin_handover() if self.num_workers else None
         for batch in super().__iter__():
             self._handed_out += 1
-            yield batch
+            yield handover.receive(batch) if handover else batch
+
+    def _begin_handover(self) -> Handover:
+        """Set up how workers send their batches; kept as long as they are."""
+        if self._handover is None or not self.persistent_workers:
+            # One batch more than a worker prepares ahead: the one that is being received.
+            places = (self.prefetch_factor or 0) + 1
+            pin = self.pin_memory and torch.cuda.is_available()
+            self._handover = Handover(self.num_workers, places=places, pin=pin)
+            self.collate_fn = self._handover.send
+        self._handover.begin()
+        return self._handover
 
     def state_dict(self) -> dict[str, int]:
         """The epoch being served and how many of its batches were handed out."""

@@ -239,7 +239,10 @@ def _read_index(path: Path) -> dict[str, Any]:
 
 def _entry(fields: Mapping[str, Any]) -> Entry:
     plain: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
-    return Entry(**plain)
+    try:
+        return Entry(**plain)
+    except TypeError:
+        raise DamagedStoreError("its index has other fields") from None
 
 
 def _mapped(path: Path, dtype: type[Any]) -> NDArray[Any]:
