@@ -37,6 +37,7 @@ ALLOWED = {
     "loss": ("unet_exp.loss._", "unet_exp.bounds"),
     "scheduler": ("unet_exp.bounds",),
     "data": ("unet_exp.data", "unet_exp.bounds", "unet_exp.errors", "unet_exp.files"),
+    "statistics": ("unet_exp.statistics", "unet_exp.bounds", "unet_exp.errors"),
     "augmentation": ("unet_exp.augmentation", "unet_exp.data._stain", "unet_exp.bounds", "unet_exp.errors"),
     "figure": ("unet_exp.figure", "unet_exp.data._image"),
 }
