@@ -28,6 +28,9 @@ def test_wheel_holds_every_module_and_every_yaml(wheel):
     assert modules <= names
     assert yamls <= names
     assert "unet_exp/py.typed" in names
+    others = [*(REPOSITORY / "unet_exp").rglob("templates/*"), *(REPOSITORY / "unet_exp").rglob("*.csv")]
+    assert {str(p.relative_to(REPOSITORY)) for p in others if p.is_file()} <= names
+    assert "unet_exp/reporting/published.yaml" in names
 
 
 @pytest.mark.slow

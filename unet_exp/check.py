@@ -19,11 +19,13 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from unet_exp.config import PrepareSettings, TrainSettings, to_plain
 from unet_exp.errors import ConfigError
+from unet_exp.reporting.settings import ReportSettings
 
 _HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 _OWNERS: dict[Any, str] = {
     TrainSettings: "The training configuration",
     PrepareSettings: "The configuration of prepare",
+    ReportSettings: "The configuration of the report",
 }
 _NOT_FOR_YAML = {"is_instance_of", "needs_python_object"}
 

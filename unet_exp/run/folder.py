@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from omegaconf import OmegaConf
 
 from unet_exp.errors import RunInterruptedError, UserError, plain_message
@@ -93,7 +94,7 @@ class RunFolder:
         """
         try:
             config = OmegaConf.to_container(OmegaConf.load(self.config_file))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, yaml.YAMLError) as error:
             raise UserError(f"{self.config_file} cannot be read: {error}") from None
         if not isinstance(config, dict):
             raise UserError(f"{self.config_file} does not hold a configuration.")

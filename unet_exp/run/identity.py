@@ -8,7 +8,7 @@ from typing import Any
 
 from unet_exp.errors import UserError
 
-_NOT_IDENTITY = (
+NOT_IDENTITY = (
     "name",
     "output_folder",
     "store_folder",
@@ -26,7 +26,7 @@ _NOT_IDENTITY = (
 
 def config_hash(config: Mapping[str, Any]) -> str:
     """Eight hexadecimal digits over the configuration without paths and machine settings."""
-    canonical = json.dumps(without(config, _NOT_IDENTITY), sort_keys=True, default=str)
+    canonical = json.dumps(without(config, NOT_IDENTITY), sort_keys=True, default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 
 
@@ -57,8 +57,8 @@ def refuse_other_run(saved: Mapping[str, Any], wanted: Mapping[str, Any], folder
     differences = []
     for block in ("model", "data"):
         before, after = (
-            _flat(without(saved, _NOT_IDENTITY)[block]),
-            _flat(without(wanted, _NOT_IDENTITY)[block]),
+            _flat(without(saved, NOT_IDENTITY)[block]),
+            _flat(without(wanted, NOT_IDENTITY)[block]),
         )
         for key in sorted(before.keys() | after.keys()):
             if before.get(key) != after.get(key):

@@ -1,0 +1,1 @@
+"""Figures of the report: drawn once, used as SVG and PDF files and, in the page's own colours, inside it."""
