@@ -4,14 +4,18 @@ import csv
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.ndimage import binary_erosion, distance_transform_edt
 
 from tests import fake
 from tests.runs import run, tiny
 from unet_exp import evaluate
+from unet_exp.build import build_datamodule, build_task
 from unet_exp.errors import ConfigError
+from unet_exp.evaluation import load_weights
 from unet_exp.run.overrides import apply_overrides
 
 
@@ -35,16 +39,107 @@ def fails(capsys, *arguments) -> str:
     return "\n".join(lines[start:])
 
 
+def assert_same_scores(again, before):
+    """Numbers, intervals, counts and bins; nothing is left out."""
+    assert flat(again) == pytest.approx(flat(before), abs=1e-6)
+
+
+def flat(content, path=""):
+    if isinstance(content, dict | list):
+        items = content.items() if isinstance(content, dict) else enumerate(content)
+        return {name: leaf for key, value in items for name, leaf in flat(value, f"{path}/{key}").items()}
+    return {path: content}
+
+
 @pytest.mark.parametrize("part", ["val", "test"])
 def test_numbers_equal_those_of_training(bcss_run, part):
     evaluate.main([f"run={bcss_run.path}", f"split={part}"])
     folder = bcss_run.evaluation / part
     again = json.loads((folder / "metrics.json").read_text())[part]
-    assert again == pytest.approx(bcss_run.metrics()[part], abs=1e-6)
+    assert_same_scores(again, bcss_run.metrics()[part])
     table = list(csv.DictReader((folder / "per_image.csv").open()))
     before = [row for row in csv.DictReader(bcss_run.per_image_file.open()) if row["part"] == part]
     assert table == before
-    assert {p.name for p in (folder / "figures").iterdir()} == {f"confusion_{part}.png", f"predictions_{part}.png"}
+    figures = {f"{name}_{part}.png" for name in ("confusion", "predictions", "reliability")}
+    assert {p.name for p in (folder / "figures").iterdir()} == figures
+
+
+def test_a_part_is_described_in_full(isic_run):
+    metrics = isic_run.metrics()
+    part = metrics["test"]
+    assert part["bootstrap"]["draws"] == 10_000
+    low, high = part["intervals"]["dice"]
+    assert low <= part["dice"] <= high
+    assert sum(map(sum, part["confusion"])) == sum(one["count"] for one in part["calibration"]["bins"]) > 0
+    at_half = next(row for row in part["thresholds"] if row["threshold"] == 0.5)
+    assert at_half["dice"] == pytest.approx(part["image_dice"], abs=1e-6)
+    assert at_half["global_dice"] == pytest.approx(part["global_dice"], abs=1e-6)
+    assert metrics["conventions"]["hd95"].startswith("in px; MONAI's definition")
+    assert metrics["cost"]["parameters"] == metrics["parameters"]
+    assert metrics["cost"]["images_per_second"] > 0
+    assert metrics["cost"]["peak_memory_mb"] > 10
+
+
+def test_distances_are_those_of_the_predicted_masks(isic_run):
+    """A second prediction of every case, and SciPy's distance transform of the whole masks."""
+    datamodule = build_datamodule(isic_run.config())
+    datamodule.prepare_data()
+    task = build_task(isic_run.config(), datamodule.source, {}).eval()
+    load_weights(task, isic_run.checkpoint("best"))
+    rows = {row["image"]: row for row in csv.DictReader(isic_run.per_image_file.open())}
+    cases = datamodule.split.cases("test")
+    for case, sample in zip(cases, datamodule.evaluation_dataset(cases), strict=False):
+        with torch.no_grad():
+            logits = task.resize(task(sample["image"][None]), sample["mask"].shape)
+        masks = [task.classify(logits)[0].numpy() == 1, sample["mask"].numpy() == 1]
+        present = [mask.any() for mask in masks]
+        expected = np.hypot(*masks[0].shape) if any(present) else 0
+        if all(present):
+            edges = [mask & ~binary_erosion(mask) for mask in masks]
+            directed = [distance_transform_edt(~b)[a] for a, b in (edges, edges[::-1])]
+            expected = max(np.percentile(distances, 95) for distances in directed)
+        assert float(rows[case.id]["hd95"]) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 3])
+def test_several_processes_write_the_same_scores(processes, isic_run, tmp_path, run_module):
+    strategy = ["trainer.strategy=ddp", f"trainer.devices={processes}"]
+    done = run_module("unet_exp.evaluate", f"run={isic_run.path}", f"output={tmp_path / 'out'}", *strategy)
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader((tmp_path / "out" / "per_image.csv").open()))
+    assert rows == [row for row in csv.DictReader(isic_run.per_image_file.open()) if row["part"] == "test"]
+    # Images share batches with others, so that logits, unlike the counts, differ in their last bits.
+    assert_same_scores(json.loads((tmp_path / "out" / "metrics.json").read_text())["test"], isic_run.metrics()["test"])
+
+
+def test_chosen_cases_have_pictures_of_their_own(bcss_run):
+    folder = bcss_run.path / "cases"
+    entries = json.loads((folder / "cases.json").read_text())
+    assert [(entry["part"], entry["label"]) for entry in entries] == [
+        (part, label) for part in ("val", "test") for label in ("best", "worst")
+    ]
+    dice = {row["image"]: row["dice"] for row in csv.DictReader(bcss_run.per_image_file.open())}
+    named = set()
+    for entry in entries:
+        assert entry["dice"] == float(dice[entry["id"]])
+        assert list(entry["files"]) == ["image", "truth", "prediction", "error"]
+        assert all(max(Image.open(folder / name).size) <= 512 for name in entry["files"].values())
+        named |= set(entry["files"].values())
+    assert {path.name for path in folder.iterdir()} == named | {"cases.json"}
+
+
+def test_statistics_can_be_chosen(isic_run, tmp_path):
+    arguments = [f"run={isic_run.path}", f"output={tmp_path / 'out'}", "statistics.surface_tolerance=500"]
+    evaluate.main([*arguments, "statistics.draws=150", "statistics.level=0.8", "statistics.cluster_by=image"])
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    described = metrics["test"]["bootstrap"]
+    assert (described["draws"], described["level"], described["cluster_by"]) == (150, 0.8, "image")
+    before, now = (m["test"]["intervals"]["dice"] for m in (isic_run.metrics(), metrics))
+    assert before[0] <= now[0] < now[1] <= before[1]
+    with (tmp_path / "out" / "per_image.csv").open(newline="") as file:
+        assert {float(row["surface_dice"]) for row in csv.DictReader(file)} <= {0.0, 1.0}
+    assert metrics["cost"].keys() >= {"parameters", "gmacs", "train_seconds", "images_per_second", "peak_memory_mb"}
 
 
 def test_the_last_checkpoint_has_a_folder_of_its_own(bcss_run):
@@ -56,9 +151,7 @@ def test_data_that_has_moved_is_found_by_its_new_root(bcss_run, bcss_root, tmp_p
     shutil.copytree(bcss_root, tmp_path / "moved")
     output = tmp_path / "results"
     evaluate.main([f"run={bcss_run.path}", f"data.root={tmp_path / 'moved'}", f"output={output}"])
-    assert json.loads((output / "metrics.json").read_text())["test"] == pytest.approx(
-        bcss_run.metrics()["test"], abs=1e-6
-    )
+    assert_same_scores(json.loads((output / "metrics.json").read_text())["test"], bcss_run.metrics()["test"])
 
 
 def test_another_dataset_of_the_same_task(isic_run, tmp_path):
@@ -148,6 +241,8 @@ def test_damaged_checkpoint_is_named(bcss_run, tmp_path, capsys):
     ("arguments", "expected"),
     [
         ([], "run: which run shall be scored?"),
+        (["run=x", "statistics.draws=5"], "statistics.draws: Input should be greater than or equal to 100, got 5"),
+        (["run=x", "statistics.drawz=500"], "Could not override 'statistics.drawz'. The keys of statistics are draws"),
         (["run=nowhere"], "nowhere is not a run folder: it does not exist"),
         (["run={run}", "split=holdout"], "split: must be train, val or test"),
         (["run={run}", "data.rooot=/x"], "data.rooot: the run's configuration has no such key"),

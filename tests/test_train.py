@@ -44,12 +44,15 @@ def test_run_folder_keeps_the_contract(finished):
         "history.csv",
         "metrics.json",
         "per_image.csv",
+        "per_image.parquet",
+        "cases",
         "checkpoints",
         "figures",
     }
     assert {path.name for path in finished.path.iterdir()} == expected
     assert {path.name for path in finished.checkpoints.iterdir()} == {"last.ckpt", "best.ckpt"}
-    figures = {"curves", "confusion_val", "confusion_test", "predictions_val", "predictions_test"}
+    kinds = ("confusion", "predictions", "reliability")
+    figures = {"curves", *(f"{kind}_{part}" for kind in kinds for part in ("val", "test"))}
     assert {path.stem for path in finished.figures.iterdir()} == figures
     assert finished.path.parent.name == "tests"
     assert not [path for path in finished.path.rglob("*") if "=" in path.name]

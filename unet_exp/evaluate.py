@@ -5,12 +5,13 @@ torch is imported after the arguments are understood, so that ``--help`` and mis
 
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from unet_exp.cli import run_command
 from unet_exp.config import CONFIG_FOLDER
 
-_OWN_KEYS = ("run", "split", "checkpoint", "output", "allow_train_images")
+_OWN_KEYS = ("run", "split", "checkpoint", "output", "allow_train_images", "statistics")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -37,21 +38,32 @@ def _help() -> str:
 
 
 def _evaluate(given: Sequence[str]) -> None:
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+
+    from unet_exp.check import check_config
     from unet_exp.config import compose_config
     from unet_exp.errors import ConfigError
+    from unet_exp.evaluation_settings import EvaluationSettings, StatisticsBlock
     from unet_exp.run.folder import RunFolder
     from unet_exp.run.overrides import apply_overrides, parse_overrides
 
-    own = [o.input_line or "" for o in parse_overrides(given) if o.key_or_group in _OWN_KEYS]
-    settings = compose_config("evaluate", own)
+    parsed = parse_overrides(given)
+    own = [o.input_line or "" for o in parsed if _is_own(o.key_or_group)]
+    try:
+        settings = compose_config("evaluate", own)
+    except HydraException as error:
+        known = ", ".join(field.name for field in fields(EvaluationSettings))
+        raise ConfigError([f"{str(error).splitlines()[0]} The keys of statistics are {known}."]) from None
     if "run" not in [line.partition("=")[0] for line in own]:
         raise ConfigError(["run: which run shall be scored? Give its folder, run=outputs/<name>/<run>."])
     if settings.split not in ("train", "val", "test"):
         raise ConfigError([f"split: must be train, val or test, got {settings.split!r}."])
     if not isinstance(settings.allow_train_images, bool):
         raise ConfigError([f"allow_train_images: must be true or false, got {settings.allow_train_images!r}."])
+    statistics = check_config(OmegaConf.masked_copy(settings, ["statistics"]), StatisticsBlock)["statistics"]
     folder = RunFolder.open(Path(settings.run))
-    others = [o.input_line or "" for o in parse_overrides(given) if o.key_or_group not in _OWN_KEYS]
+    others = [o.input_line or "" for o in parsed if not _is_own(o.key_or_group)]
     config = apply_overrides(folder.config(), others)
 
     from unet_exp.scoring import score_run
@@ -64,7 +76,12 @@ def _evaluate(given: Sequence[str]) -> None:
         checkpoint=settings.checkpoint,
         output=output,
         allow_train_images=settings.allow_train_images,
+        settings=EvaluationSettings(**statistics),
     )
+
+
+def _is_own(key: str) -> bool:
+    return key.partition(".")[0] in _OWN_KEYS
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Scoring one part of a split: numbers, the table of images, pictures."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,17 +9,31 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Timer
 from torch import Tensor
 
+from unet_exp.aggregate import describe_part
+from unet_exp.calibration import calibration_summary
+from unet_exp.case_files import DrawnCase, unscored_classes, write_case_files
+from unet_exp.conventions import conventions
 from unet_exp.data._case import Case, Image, Labels
 from unet_exp.data._datamodule import SegmentationDataModule
 from unet_exp.data._source import ImageSource
 from unet_exp.errors import UserError
+from unet_exp.evaluation_settings import EvaluationSettings
 from unet_exp.figure.confusion import save_confusion_matrix
 from unet_exp.figure.panel import Example, save_prediction_panel, select_examples
-from unet_exp.files import write_csv, write_json
-from unet_exp.metric import class_scores, image_scores, pixel_accuracy
+from unet_exp.figure.reliability import save_reliability_diagram
+from unet_exp.files import write_json
+from unet_exp.metric import image_scores
+from unet_exp.observation import CaseObserver, Details, boundary_rule, observing_device
+from unet_exp.per_image import Row, case_rows, empty_score, write_table
+from unet_exp.run.memory import peak_memory_mb
 from unet_exp.task import SegmentationTask
+
+DEFAULT_SETTINGS = EvaluationSettings()
+
+_COSTS = ("parameters", "gmacs", "train_seconds")
 
 
 @dataclass(frozen=True)
@@ -31,6 +46,8 @@ class PartResult:
         matrices: One confusion matrix per case, (N, K, K) int64.
         scores: Named aggregates, see `unet_exp.metric.summary`.
         trained_on: Ids of cases that the network was trained on.
+        details: What else was measured of the cases.
+        seconds: How long it took to read, predict and measure them.
     """
 
     part: str
@@ -38,6 +55,8 @@ class PartResult:
     matrices: Tensor
     scores: Mapping[str, float]
     trained_on: frozenset[str] = frozenset()
+    details: Details | None = None
+    seconds: float = math.nan
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -75,6 +94,7 @@ def evaluate_part(
     part: str,
     *,
     trained_on: Sequence[Case] = (),
+    settings: EvaluationSettings = DEFAULT_SETTINGS,
 ) -> PartResult:
     """Score every case of a part once.
 
@@ -84,84 +104,85 @@ def evaluate_part(
         datamodule: Serves the cases.
         part: `train`, `val` or `test`; it must not be empty.
         trained_on: Cases that the network was trained on, to be marked in the result.
+        settings: How boundaries are compared.
     """
     task.test_name = f"final/{part}"
-    trainer.test(task, dataloaders=datamodule.evaluation_dataloader(part), verbose=False)
+    observer = CaseObserver(
+        num_outputs=datamodule.source.num_classes,
+        ignore_index=datamodule.source.ignore_index,
+        rule=boundary_rule(datamodule.source, settings.surface_tolerance),
+        device=observing_device(trainer.strategy.root_device),
+    )
+    timer = Timer()  # starts once all processes run
+    task.observer = observer
+    trainer.callbacks.append(timer)  # type: ignore[attr-defined]
+    try:
+        trainer.test(task, dataloaders=datamodule.evaluation_dataloader(part), verbose=False)
+    finally:
+        task.observer = None
+        trainer.callbacks.remove(timer)  # type: ignore[attr-defined]
+    details = observer.gather()
     assert task.scored is not None
     cases = datamodule.split.cases(part)
     prefix = f"{task.test_name}/"
     scores = {n.removeprefix(prefix): float(v) for n, v in trainer.callback_metrics.items() if n.startswith(prefix)}
     seen = frozenset(case.id for case in trained_on)
-    return PartResult(part, [cases[i] for i in task.scored.indexes], task.scored.matrices, scores, seen)
+    scored = [cases[i] for i in task.scored.indexes]
+    return PartResult(part, scored, task.scored.matrices, scores, seen, details, timer.time_elapsed("test"))
 
 
-def per_image_rows(result: PartResult, source: ImageSource) -> list[dict[str, Any]]:
-    """One row per image: who it is, its scores, its scores per class; an absent class has an empty cell."""
-    scores = class_scores(result.matrices)
-    overall = image_scores(result.matrices, classes=source.scored_classes, empty=_empty_score(source))
-    accuracy = pixel_accuracy(result.matrices)
-    rows = []
-    for i, case in enumerate(result.cases):
-        row: dict[str, Any] = {
-            "part": result.part,
-            "image": case.id,
-            "patient": case.patient,
-            "institution": case.institution,
-            "labelled_pixels": int(result.matrices[i].sum()),
-            "dice": overall.dice[i],
-            "iou": overall.iou[i],
-            "accuracy": accuracy[i],
-        }
-        if result.trained_on:
-            row["trained_on"] = case.id in result.trained_on
-        for index in source.scored_classes:
-            name = source.class_names[index]
-            row |= {f"dice_{name}": scores.dice[i, index], f"iou_{name}": scores.iou[i, index]}
-        rows.append({key: _cell(value) for key, value in row.items()})
-    return rows
+def per_image_rows(result: PartResult, source: ImageSource) -> list[Row]:
+    """One row per image, see `case_rows`; those of images trained on are marked where there are any."""
+    boundary = result.details.boundary if result.details else None
+    rows = case_rows(result.part, result.cases, result.matrices, source, boundary)
+    if not result.trained_on:
+        return rows
+    return [{**row, "trained_on": row["image"] in result.trained_on} for row in rows]
 
 
-def _empty_score(source: ImageSource) -> float:
-    """The ISIC rule: nothing to find and nothing claimed is right. Several classes: no score."""
-    return 1.0 if len(source.scored_classes) == 1 else float("nan")
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        number = float(value)
-        return "" if np.isnan(number) else number
-    return value
-
-
-def write_results(results: Sequence[PartResult], source: ImageSource, folder: Path, context: dict[str, Any]) -> None:
-    """Write metrics.json and per_image.csv.
+def write_results(
+    results: Sequence[PartResult],
+    source: ImageSource,
+    folder: Path,
+    context: dict[str, Any],
+    settings: EvaluationSettings = DEFAULT_SETTINGS,
+) -> None:
+    """Write metrics.json, per_image.csv and per_image.parquet.
 
     Args:
         results: The parts that were scored.
         source: The dataset.
         folder: Where the files go.
         context: What else metrics.json says, e.g. the checkpoint.
+        settings: How the scores are summarised.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    conventions = {
-        "headline": source.headline,
-        "scored_classes": [source.class_names[index] for index in source.scored_classes],
-        "absent_class": "excluded from means and counted; an image without the single scored class is 1 if none "
-        "is predicted",
+    parts = {
+        result.part: {
+            **result.scores,
+            **describe_part(result.cases, result.matrices, result.details, source, settings),
+        }
+        for result in results
     }
-    parts = {result.part: dict(result.scores) for result in results}
-    write_json(folder / "metrics.json", {**context, "conventions": conventions, **parts})
-    write_csv(folder / "per_image.csv", [row for result in results for row in per_image_rows(result, source)])
+    cost = {**{name: context[name] for name in _COSTS if name in context}, **_measured_cost(results)}
+    metrics = {**context, "conventions": conventions(source, settings), "cost": cost, **parts}
+    write_json(folder / "metrics.json", metrics)
+    write_table(folder, [row for result in results for row in per_image_rows(result, source)])
+
+
+def _measured_cost(results: Sequence[PartResult]) -> dict[str, float | None]:
+    images, seconds = sum(len(result.cases) for result in results), sum(result.seconds for result in results)
+    return {"images_per_second": images / seconds, "peak_memory_mb": peak_memory_mb()}
 
 
 def draw_results(result: PartResult, task: SegmentationTask, datamodule: SegmentationDataModule, folder: Path) -> None:
-    """Draw the confusion matrix, and the best, median and worst case of a part.
+    """Draw confusion matrix, reliability diagram, and the best, median and worst case of a part.
 
     Args:
         result: Scores of the part.
         task: The network that was scored, to predict the chosen cases again.
         datamodule: Reads the chosen cases.
-        folder: Where the pictures go.
+        folder: Where the figures go; pictures of single cases go to the folder `cases` beside it.
     """
     source = datamodule.source
     folder.mkdir(parents=True, exist_ok=True)
@@ -170,20 +191,30 @@ def draw_results(result: PartResult, task: SegmentationTask, datamodule: Segment
         folder / f"confusion_{result.part}.png",
         class_names=source.class_names,
     )
-    dice = image_scores(result.matrices, classes=source.scored_classes, empty=_empty_score(source)).dice.numpy()
-    examples = [
-        _example(f"{label}: {result.cases[i].id}, Dice {dice[i]:.3f}", result.cases[i], task, datamodule)
-        for label, i in select_examples(dice)
-    ]
-    if examples:
+    if result.details is not None:
+        calibration = calibration_summary(result.details.calibration, result.details.layout)
+        if calibration["ece"] is not None:
+            path = folder / f"reliability_{result.part}.png"
+            save_reliability_diagram(calibration["bins"], path, ece=calibration["ece"])
+    dice = image_scores(result.matrices, classes=source.scored_classes, empty=empty_score(source)).dice.numpy()
+    drawn = [_draw_case(label, result.cases[i], dice[i], task, datamodule) for label, i in select_examples(dice)]
+    if drawn:
         save_prediction_panel(
-            examples,
+            [case.example for case in drawn],
             folder / f"predictions_{result.part}.png",
             class_names=source.class_names,
             palette=source.palette,
             ignore_index=source.ignore_index,
-            hide=[i for i in range(len(source.classes)) if i not in source.scored_classes],
+            hide=unscored_classes(source),
         )
+    write_case_files(folder.parent / "cases", result.part, drawn, source)
+
+
+def _draw_case(
+    label: str, case: Case, dice: float, task: SegmentationTask, datamodule: SegmentationDataModule
+) -> DrawnCase:
+    example = _example(f"{label}: {case.id}, Dice {dice:.3f}", case, task, datamodule)
+    return DrawnCase(label, case.id, float(dice), example)
 
 
 @torch.no_grad()

@@ -6,14 +6,24 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from unet_exp.build import build_datamodule, build_task
+from unet_exp.build import build_datamodule, build_task, measure_cost
 from unet_exp.check import check_train_config
 from unet_exp.data._case import Case
 from unet_exp.data._datamodule import SegmentationDataModule
 from unet_exp.errors import UserError
-from unet_exp.evaluation import draw_results, evaluate_part, load_weights, read_checkpoint, write_results
+from unet_exp.evaluation import (
+    DEFAULT_SETTINGS,
+    draw_results,
+    evaluate_part,
+    load_weights,
+    read_checkpoint,
+    write_results,
+)
+from unet_exp.evaluation_settings import EvaluationSettings
 from unet_exp.run.console import print_table, score_rows
 from unet_exp.run.folder import RunFolder
+from unet_exp.run.history import read_history
+from unet_exp.task import SegmentationTask
 from unet_exp.training import build_trainer, quieten
 
 
@@ -25,6 +35,7 @@ def score_run(
     checkpoint: str,
     output: Path | None,
     allow_train_images: bool = False,
+    settings: EvaluationSettings = DEFAULT_SETTINGS,
 ) -> Path:
     """Score one part of a run's dataset, or of another one with the same classes.
 
@@ -35,6 +46,7 @@ def score_run(
         checkpoint: `best` or `last`.
         output: Where the results go; None: the folder `evaluation` of the run.
         allow_train_images: Score images that the run was trained on too, and mark the result.
+        settings: How the scores are summarised.
 
     Returns:
         The folder of the results.
@@ -56,7 +68,7 @@ def score_run(
     task = build_task(plain, datamodule.source, {})
     load_weights(task, folder.checkpoint(checkpoint))
     trainer = build_trainer(plain, folder, callbacks=())
-    result = evaluate_part(trainer, task, datamodule, part, trained_on=trained)
+    result = evaluate_part(trainer, task, datamodule, part, trained_on=trained, settings=settings)
     target = output or folder.evaluation / _label(saved, plain, part, checkpoint, trained=bool(trained))
     if trainer.is_global_zero:
         context = {
@@ -64,14 +76,24 @@ def score_run(
             "checkpoint": checkpoint,
             "data_root": plain["data"]["root"],
             "images_trained_on": len(trained),
+            **_cost(folder, task, datamodule),
         }
-        write_results([result], datamodule.source, target, context)
+        write_results([result], datamodule.source, target, context, settings)
         draw_results(result, task, datamodule, target / "figures")
         print_table(f"{part} of {plain['data']['root']}", score_rows(result.scores, datamodule.source.class_names))
         if trained:
             print_table("Warning", [("trained on", f"{len(trained)} of these images: the scores flatter")])
         print_table("Written", [("scores", target / "metrics.json"), ("pictures", target / "figures")])
     return target
+
+
+def _cost(folder: RunFolder, task: SegmentationTask, datamodule: SegmentationDataModule) -> dict[str, float]:
+    """What the network costs, and what its training took as far as that was recorded."""
+    cost = measure_cost(task.network, datamodule.source.in_channels, datamodule.source.sample_size)
+    measured: dict[str, float] = {"parameters": cost.parameters, "gmacs": cost.gmacs}
+    if folder.history_file.is_file():
+        measured["train_seconds"] = sum(row.get("seconds", 0.0) for row in read_history(folder.history_file))
+    return measured
 
 
 def _label(saved: Mapping[str, Any], plain: Mapping[str, Any], part: str, checkpoint: str, *, trained: bool) -> str:

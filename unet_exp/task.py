@@ -84,6 +84,7 @@ class SegmentationTask(LightningModule):
         self.network.to(memory_format=self._memory_format)  # type: ignore[call-overload]
         self.metric = SegmentationMetric(len(data.class_names), ignore_index=data.ignore_index)
         self.scored: Cases | None = None
+        self.observer: Callable[[Tensor, Tensor, dict[str, Any]], None] | None = None
         self.test_name = "test"
         self._train_matrix: Tensor | None = None
         self._losses: list[Tensor] = []
@@ -170,6 +171,8 @@ class SegmentationTask(LightningModule):
         logits = self.resize(logits, mask.shape)
         prediction = self.classify(logits)[0]
         self.metric.update(prediction, mask, sample["index"], sample["view"])
+        if self.observer is not None:
+            self.observer(logits, prediction, sample)
         self._losses.append(self.criterion(logits, mask[None].long()).detach())
         return prediction
 

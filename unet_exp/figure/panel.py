@@ -108,7 +108,7 @@ def _draw(
 ) -> Figure:
     if not examples:
         raise ValueError("a panel needs at least one example")
-    rows = [_pictures(fit(example, _MAX_SIDE), palette, ignore_index, hide) for example in examples]
+    rows = [pictures(fit(example, _MAX_SIDE), palette, ignore_index, hide) for example in examples]
     heights = [_CELL * row[0].shape[0] / row[0].shape[1] for row in rows]
     classes = [(name, palette[index]) for index, name in enumerate(class_names) if index not in hide]
     ignored = any((example.truth == ignore_index).any() for example in examples)
@@ -120,11 +120,11 @@ def _draw(
         center = _left(number) + _CELL / 2
         figure.text(center / width, 1 - (_HEADER - 0.06) / height, name, ha="center", fontsize=9, color=MUTED)
     top = height - _HEADER
-    for example, pictures, row_height in zip(examples, rows, heights, strict=True):
+    for example, row, row_height in zip(examples, rows, heights, strict=True):
         baseline = (top - _TITLE + 0.09) / height
         figure.text(_MARGIN / width, baseline, example.title, fontsize=9.5, color=INK, weight="bold")
         top -= _TITLE + row_height
-        for number, picture in enumerate(pictures):
+        for number, picture in enumerate(row):
             _place(figure, picture, (_left(number) / width, top / height, _CELL / width, row_height / height))
     below = (top - 0.06) / height
     _legend(figure, [*map(_patch, classes), *([_IGNORED] if ignored else [])], (_left(0) / width, below))
@@ -190,7 +190,7 @@ def _resize(array: NDArray[np.uint8], size: tuple[int, int], method: Image.Resam
     return np.asarray(Image.fromarray(array).resize(size[::-1], method), np.uint8)
 
 
-def _pictures(
+def pictures(
     example: Example, palette: Sequence[Color], ignore_index: int, hide: Sequence[int]
 ) -> list[NDArray[np.uint8]]:
     """The four pictures (H, W, 3) of a row."""
