@@ -102,7 +102,9 @@ def test_what_hydra_itself_explains(overrides, expected):
     assert expected in str(caught.value) + str(caught.value.__cause__)
 
 
-@pytest.mark.parametrize("group", ["data", "loss", "optim", "scheduler", "augmentation", "trainer", "supervision"])
+@pytest.mark.parametrize(
+    "group", ["data", "loss", "optim", "scheduler", "augmentation", "trainer", "supervision", "inference"]
+)
 def test_every_option_of_every_group_is_valid(group):
     for option in options(group):
         base = [] if group == "data" else ["data=bcss"]
