@@ -96,6 +96,16 @@ def test_scoring_and_resuming_commands_run(isic_root, tmp_path, run_module):
 
 
 @pytest.mark.slow
+def test_comparing_command_runs(isic_root, tmp_path, run_module):
+    for seed in (0, 1):
+        run(tiny(isic_root, tmp_path / "outputs", "name=my-study", f"seed={seed}", data="isic2017"))
+    (line,) = (line for line in PYTHON if "unet_exp.report" in line)
+    done = run_module("unet_exp.report", *arguments(line))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "outputs" / "my-study" / "report" / "report.html").is_file()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [line for line in PYTHON if "unet_exp.prepare" in line])
 def test_preparing_commands_run(line, tmp_path, run_module):
     given = arguments(line)
