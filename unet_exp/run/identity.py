@@ -20,6 +20,10 @@ NOT_IDENTITY = (
     "data.girder_folder",
     "data.roi_bounds_url",
     "loader.num_workers",
+    "loader.persistent_workers",
+    "loader.pin_memory",
+    "loader.prefetch_factor",
+    "trainer.enable_progress_bar",
 )
 """Paths and machine settings: two runs that differ only here give the same result."""
 
