@@ -99,6 +99,7 @@ class Data(LightningDataModule):
         palette=[(0, 0, 0), (255, 127, 14)],
         ignore_index=255,
         scored_classes=[1],
+        unscored_classes=[0],
     )
     split = SimpleNamespace(val=[SimpleNamespace(id=f"case-{i}") for i in range(3)])
 

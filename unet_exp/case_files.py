@@ -30,11 +30,6 @@ class DrawnCase:
     example: Example
 
 
-def unscored_classes(source: ImageSource) -> list[int]:
-    """Ids of the classes that are not drawn: a background."""
-    return [index for index in range(len(source.classes)) if index not in source.scored_classes]
-
-
 def write_case_files(folder: Path, part: str, drawn: Sequence[DrawnCase], source: ImageSource) -> None:
     """Replace what the folder holds of a part; cases.json says what each file shows.
 
@@ -51,7 +46,7 @@ def write_case_files(folder: Path, part: str, drawn: Sequence[DrawnCase], source
     for case in drawn:
         stem = f"{part}-{case.label}-{re.sub(r'[^A-Za-z0-9._-]+', '_', case.id)}"
         pictures = case_pictures(
-            case.example, palette=source.palette, ignore_index=source.ignore_index, hide=unscored_classes(source)
+            case.example, palette=source.palette, ignore_index=source.ignore_index, hide=source.unscored_classes
         )
         files = {view: f"{stem}.{view}.jpg" for view in pictures}
         for view, content in pictures.items():

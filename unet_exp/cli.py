@@ -1,8 +1,10 @@
-"""How every command ends: one clear message instead of a traceback, and an honest exit code."""
+"""How every command begins and ends: help, one clear message instead of a traceback, an honest exit code."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from unet_exp.config import CONFIG_FOLDER
 from unet_exp.errors import RunInterruptedError, UserError, plain_message
 
 
@@ -23,3 +25,32 @@ def run_command(command: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         raise SystemExit(130) from None
+
+
+def run_plain_command(
+    arguments: Sequence[str] | None, name: str, introduction: str, command: Callable[[Sequence[str]], None]
+) -> None:
+    """Run a command that reads its arguments without Hydra's own main, or answer `--help`.
+
+    Args:
+        arguments: The command line without the program; None takes it from sys.argv.
+        name: Root file of its keys in conf/, without suffix; shown as its help.
+        introduction: What it does, and examples; shown before the keys.
+        command: Takes the arguments.
+    """
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if _asks_for_help(given):
+        keys = (Path(CONFIG_FOLDER) / f"{name}.yaml").read_text(encoding="utf-8")
+        sys.stdout.write(f"{introduction}\n\n{keys}")
+        return
+    run_command(lambda: command(given))
+
+
+def with_data_for_help(arguments: Sequence[str]) -> list[str]:
+    """Arguments for Hydra: `data` must be chosen, but asking for help is no choice."""
+    chosen = any(argument.startswith("data=") for argument in arguments)
+    return [*arguments, "data=bcss_demo"] if _asks_for_help(arguments) and not chosen else list(arguments)
+
+
+def _asks_for_help(arguments: Sequence[str]) -> bool:
+    return not {"--help", "-h"}.isdisjoint(arguments)

@@ -20,8 +20,8 @@ class ConfigError(UserError):
 
     def __init__(self, mistakes: list[str]) -> None:
         self.mistakes = mistakes
-        noun = "mistake" if len(mistakes) == 1 else "mistakes"
-        super().__init__("\n".join([f"{len(mistakes)} {noun} in the configuration:", *(f"  {m}" for m in mistakes)]))
+        heading = f"{counted(len(mistakes), 'mistake')} in the configuration:"
+        super().__init__("\n".join([heading, *(f"  {m}" for m in mistakes)]))
 
 
 class DataError(UserError):
@@ -47,3 +47,8 @@ def plain_message(error: BaseException) -> str:
     text = str(error).strip()
     match = _FROM_WORKER.match(text)
     return match["message"] if match else text
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, in the plural where it is not one."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -3,14 +3,18 @@
 torch is imported after the arguments are understood, so that ``--help`` and mistakes answer at once.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from unet_exp.cli import run_command
-from unet_exp.config import CONFIG_FOLDER
+from unet_exp.cli import run_plain_command
 
+_INTRODUCTION = (
+    "Score a trained run.\n\n"
+    "  python -m unet_exp.evaluate run=outputs/<name>/<run>\n"
+    "  python -m unet_exp.evaluate run=outputs/<name>/<run> split=val data.root=/elsewhere/bcss\n"
+    "  python -m unet_exp.evaluate run=outputs/<name>/<run> data=ph2 data.root=/path/to/ph2"
+)
 _OWN_KEYS = ("run", "split", "checkpoint", "output", "allow_train_images", "statistics")
 
 
@@ -20,21 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: The command line without the program; None takes it from sys.argv.
     """
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    if {"--help", "-h"} & set(given):
-        sys.stdout.write(_help())
-        return
-    run_command(lambda: _evaluate(given))
-
-
-def _help() -> str:
-    keys = (Path(CONFIG_FOLDER) / "evaluate.yaml").read_text(encoding="utf-8")
-    return (
-        "Score a trained run.\n\n"
-        "  python -m unet_exp.evaluate run=outputs/<name>/<run>\n"
-        "  python -m unet_exp.evaluate run=outputs/<name>/<run> split=val data.root=/elsewhere/bcss\n"
-        f"  python -m unet_exp.evaluate run=outputs/<name>/<run> data=ph2 data.root=/path/to/ph2\n\n{keys}"
-    )
+    run_plain_command(arguments, "evaluate", _INTRODUCTION, _evaluate)
 
 
 def _evaluate(given: Sequence[str]) -> None:

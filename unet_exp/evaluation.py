@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unet_exp.aggregate import describe_part
 from unet_exp.calibration import calibration_summary
-from unet_exp.case_files import DrawnCase, unscored_classes, write_case_files
+from unet_exp.case_files import DrawnCase, write_case_files
 from unet_exp.conventions import conventions
 from unet_exp.data._case import Case, Image, Labels
 from unet_exp.data._datamodule import SegmentationDataModule
@@ -74,13 +74,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def load_weights(task: SegmentationTask, checkpoint: Path) -> None:
+def load_weights(task: SegmentationTask, checkpoint: Path, content: Mapping[str, Any] | None = None) -> None:
     """Load the network of a checkpoint.
+
+    Args:
+        task: Holds the network.
+        checkpoint: The file.
+        content: What `read_checkpoint` gave, if it was read already.
 
     Raises:
         UserError: If the file is damaged or belongs to another network.
     """
-    content = read_checkpoint(checkpoint)
+    content = content or read_checkpoint(checkpoint)
     try:
         task.load_state_dict(content["state_dict"])
     except RuntimeError as error:
@@ -205,7 +210,7 @@ def draw_results(result: PartResult, task: SegmentationTask, datamodule: Segment
             class_names=source.class_names,
             palette=source.palette,
             ignore_index=source.ignore_index,
-            hide=unscored_classes(source),
+            hide=source.unscored_classes,
         )
     write_case_files(folder.parent / "cases", result.part, drawn, source)
 

@@ -20,10 +20,10 @@ from unet_exp.data._collection import (
     unused_stores,
 )
 from unet_exp.data._source import ImageSource, MissingDataError
-from unet_exp.data._split import PARTS, make_split
+from unet_exp.data._split import make_split
 from unet_exp.data._store import DamagedStoreError, Store
 from unet_exp.data._verify import findings_table, write_findings
-from unet_exp.errors import DataError
+from unet_exp.errors import DataError, counted
 from unet_exp.instantiate import build
 from unet_exp.run.console import print_table
 
@@ -107,11 +107,11 @@ def _report_findings(source: ImageSource, examined: Examined, output: Path) -> l
         sys.stdout.write(findings_table(examined.findings, table) + "\n")
     if faults:
         raise DataError(
-            f"{source.root}: {faults} {'fault' if faults == 1 else 'faults'} in {len(examined.cases)} complete cases "
+            f"{source.root}: {counted(faults, 'fault')} in {len(examined.cases)} complete cases "
             f"and the files beside them. All of them, with what to do, are in {table}."
         )
     return [
-        ("files", f"{len(examined.cases)} cases in {source.root}: no fault, {warnings} {_plural('warning', warnings)}"),
+        ("files", f"{len(examined.cases)} cases in {source.root}: no fault, {counted(warnings, 'warning')}"),
         ("findings", table),
     ]
 
@@ -119,7 +119,7 @@ def _report_findings(source: ImageSource, examined: Examined, output: Path) -> l
 def _check_store(source: ImageSource, examined: Examined, store_folder: Path) -> list[tuple[str, Any]]:
     """Compare every byte of the store, if there is one, with its check sums."""
     conversion = conversion_of(source, examined)
-    folder = store_folder / f"{conversion.name}-{conversion.key}"
+    folder = store_folder / conversion.folder_name
     if not folder.exists():
         return [("store", "not made yet")]
     try:
@@ -134,8 +134,7 @@ def _describe(source: ImageSource, collection: Collection, store_folder: Path) -
     pixels = [sum(case.class_pixels[k] for case in collection.cases) for k in range(len(source.classes))]
     total = max(1, sum(pixels))
     shares = ", ".join(f"{name} {100 * n / total:.1f} %" for name, n in zip(source.class_names, pixels, strict=True))
-    counts = ", ".join(f"{len(split.cases(part))} {part}" for part in PARTS)
-    rows = [("split", f"{counts} ({split.scheme})"), ("classes", shares)]
+    rows = [("split", f"{split.counts} ({split.scheme})"), ("classes", shares)]
     stores = [collection.store, *collection.contexts.values()]
     rows += [("store", f"{store.folder}, {store.size / 1e6:,.1f} MB") for store in stores]
     others = unused_stores(store_folder, collection, source.name)
@@ -165,7 +164,7 @@ def _preview(config: DictConfig, source: ImageSource, collection: Collection, sh
         class_names=source.class_names,
         palette=source.palette,
         ignore_index=source.ignore_index,
-        hide=[k for k in range(len(source.classes)) if k not in source.scored_classes],
+        hide=source.unscored_classes,
     )
     say(f"Wrote {sheet}")
 
@@ -174,7 +173,3 @@ def _spread(items: Sequence[Any], count: int) -> list[Any]:
     """Some items, evenly over all of them."""
     count = min(count, len(items))
     return [items[i * len(items) // count] for i in range(count)]
-
-
-def _plural(noun: str, count: int) -> str:
-    return noun if count == 1 else f"{noun}s"

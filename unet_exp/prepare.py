@@ -9,7 +9,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from unet_exp.cli import run_command
+from unet_exp.cli import run_command, with_data_for_help
 from unet_exp.config import CONFIG_FOLDER
 
 
@@ -26,9 +26,7 @@ def _prepare(config: DictConfig) -> None:
 
 def main() -> None:
     """Entry point of the command."""
-    arguments = sys.argv[1:]
-    if {"--help", "-h"} & set(arguments) and not any(a.startswith("data=") for a in arguments):
-        sys.argv.append("data=bcss_demo")  # `data` must be chosen, but asking for help is no choice
+    sys.argv[1:] = with_data_for_help(sys.argv[1:])
     _job()
 
 

@@ -3,12 +3,16 @@
 Nothing here imports torch, so that the command answers in about a second.
 """
 
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from unet_exp.cli import run_command
-from unet_exp.config import CONFIG_FOLDER
+from unet_exp.cli import run_plain_command
+
+_INTRODUCTION = (
+    "Compare trained runs: a page, tables and figures.\n\n"
+    "  python -m unet_exp.report runs=outputs/<name>\n"
+    '  python -m unet_exp.report "runs=outputs/*/unet-*" part=val\n'
+    "  python -m unet_exp.report runs=outputs/<name> baseline=unet output=/elsewhere"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -17,21 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: The command line without the program; None takes it from sys.argv.
     """
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    if {"--help", "-h"} & set(given):
-        sys.stdout.write(_help())
-        return
-    run_command(lambda: _report(given))
-
-
-def _help() -> str:
-    keys = (Path(CONFIG_FOLDER) / "report.yaml").read_text(encoding="utf-8")
-    return (
-        "Compare trained runs: a page, tables and figures.\n\n"
-        "  python -m unet_exp.report runs=outputs/<name>\n"
-        '  python -m unet_exp.report "runs=outputs/*/unet-*" part=val\n'
-        f"  python -m unet_exp.report runs=outputs/<name> baseline=unet output=/elsewhere\n\n{keys}"
-    )
+    run_plain_command(arguments, "report", _INTRODUCTION, _report)
 
 
 def _report(given: Sequence[str]) -> None:

@@ -22,7 +22,7 @@ from unet_exp.evaluation import (
 from unet_exp.evaluation_settings import EvaluationSettings
 from unet_exp.run.console import print_table, score_rows
 from unet_exp.run.folder import RunFolder
-from unet_exp.run.history import read_history
+from unet_exp.run.history import read_history, train_seconds
 from unet_exp.task import SegmentationTask
 from unet_exp.training import build_trainer, quieten
 
@@ -58,7 +58,8 @@ def score_run(
     saved = folder.config()
     _same_classes(saved["data"], config["data"])
     plain = check_train_config(OmegaConf.create(dict(config)))
-    weights = read_checkpoint(folder.checkpoint(checkpoint))
+    weights_file = folder.checkpoint(checkpoint)
+    weights = read_checkpoint(weights_file)
     datamodule = build_datamodule(plain)
     datamodule.prepare_data()
     datamodule.split.require(part)
@@ -66,7 +67,7 @@ def score_run(
     if not allow_train_images:
         _refuse_trained(trained, len(datamodule.split.cases(part)), part, plain["data"]["root"])
     task = build_task(plain, datamodule.source, {})
-    load_weights(task, folder.checkpoint(checkpoint))
+    load_weights(task, weights_file, weights)
     trainer = build_trainer(plain, folder, callbacks=())
     result = evaluate_part(trainer, task, datamodule, part, trained_on=trained, settings=settings)
     target = output or folder.evaluation / _label(saved, plain, part, checkpoint, trained=bool(trained))
@@ -92,7 +93,7 @@ def _cost(folder: RunFolder, task: SegmentationTask, datamodule: SegmentationDat
     cost = measure_cost(task.network, datamodule.source.in_channels, datamodule.source.sample_size)
     measured: dict[str, float] = {"parameters": cost.parameters, "gmacs": cost.gmacs}
     if folder.history_file.is_file():
-        measured["train_seconds"] = sum(row.get("seconds", 0.0) for row in read_history(folder.history_file))
+        measured["train_seconds"] = train_seconds(read_history(folder.history_file))
     return measured
 
 

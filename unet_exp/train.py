@@ -9,7 +9,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from unet_exp.cli import run_command
+from unet_exp.cli import run_command, with_data_for_help
 from unet_exp.config import CONFIG_FOLDER
 from unet_exp.run.resume import resumed_arguments
 
@@ -33,10 +33,7 @@ def main() -> None:
 
 
 def _complete_arguments() -> None:
-    arguments = resumed_arguments(sys.argv[1:])
-    if {"--help", "-h"} & set(arguments) and not any(a.startswith("data=") for a in arguments):
-        arguments.append("data=bcss_demo")  # `data` must be chosen, but asking for help is no choice
-    sys.argv[1:] = arguments
+    sys.argv[1:] = with_data_for_help(resumed_arguments(sys.argv[1:]))
 
 
 if __name__ == "__main__":

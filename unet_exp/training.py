@@ -29,7 +29,7 @@ from unet_exp.instantiate import build
 from unet_exp.run.console import print_table, score_rows
 from unet_exp.run.environment import describe_environment, device_name
 from unet_exp.run.folder import RunFolder
-from unet_exp.run.history import read_history
+from unet_exp.run.history import read_history, train_seconds
 from unet_exp.run.identity import config_hash, refuse_other_run
 from unet_exp.run.rank import is_first_process
 from unet_exp.run.signals import StopRequest, stop_request
@@ -226,13 +226,12 @@ def _print_start(
     trainer: Trainer,
 ) -> None:
     split, size = datamodule.split, datamodule.source.sample_size
-    counts = ", ".join(f"{len(split.cases(part))} {part}" for part in ("train", "val", "test"))
     rows = [
         (
             "model",
             f"{names['model']}: {cost.parameters:,} parameters, {cost.gmacs:.2f} GMACs at {size[0]}x{size[1]}",
         ),
-        ("data", f"{names['data']}: {counts} images ({split.scheme})"),
+        ("data", f"{names['data']}: {split.counts} images ({split.scheme})"),
         ("loss", names["loss"]),
         (
             "device",
@@ -270,7 +269,7 @@ def _conclude(
         "epochs": trainer.current_epoch,
         "parameters": cost.parameters,
         "gmacs": cost.gmacs,
-        "train_seconds": sum(row.get("seconds", 0.0) for row in history),
+        "train_seconds": train_seconds(history),
     }
     write_results(results, datamodule.source, folder.path, context)
     source = datamodule.source

@@ -1,5 +1,6 @@
 """Things that lie on the skin in dermoscopic images: hairs and rulers, drawn in dark ink."""
 
+from abc import abstractmethod
 from typing import Any
 
 import cv2
@@ -18,9 +19,9 @@ _CANVAS = 1024
 class _InkTransform(ImageTransform):
     """Draws on a canvas, and lays that over every image of the sample."""
 
+    @abstractmethod
     def draw(self, canvas: Pixels) -> None:
         """Draw on an empty canvas (h, w); 255 hides what is below."""
-        raise NotImplementedError
 
     def get_params_dependent_on_data(self, params: Params, data: Params) -> dict[str, Any]:  # noqa: ARG002
         """Draw the coverage and the colour of the ink."""

@@ -3,6 +3,7 @@
 Isensee et al., nnU-Net, Nature Methods 2021; here on bytes, by tables of 256 entries.
 """
 
+from abc import abstractmethod
 from typing import Any
 
 import cv2
@@ -26,9 +27,9 @@ class _TableTransform(ImageTransform):
         """The tables are made from the image."""
         return ["image"]
 
+    @abstractmethod
     def draw_table(self, histogram: Histogram) -> NDArray[np.float64]:
         """The new value (256,) of every grey level of a channel."""
-        raise NotImplementedError
 
     def get_params_dependent_on_data(self, params: Params, data: Params) -> dict[str, Any]:  # noqa: ARG002
         """Draw the tables; they are the same for all images of the sample."""

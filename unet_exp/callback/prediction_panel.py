@@ -92,13 +92,12 @@ def _picture(image: Tensor) -> Any:
 
 
 def _panel(example: Example, source: ImageSource) -> wandb.Image:
-    hide = [index for index in range(len(source.class_names)) if index not in source.scored_classes]
     picture = prediction_panel(
         [example],
         class_names=source.class_names,
         palette=source.palette,
         ignore_index=source.ignore_index,
-        hide=hide,
+        hide=source.unscored_classes,
     )
     return wandb.Image(picture, caption=example.title)
 

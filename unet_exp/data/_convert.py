@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +67,15 @@ class Conversion:
     mpp: float | None
     num_classes: int
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Hash over content and recipe."""
         return store_key(self.recipe, {case.id: (case.content, case.mask_content) for case in self.cases})
+
+    @property
+    def folder_name(self) -> str:
+        """Name of the store's folder: dataset and key."""
+        return f"{self.name}-{self.key}"
 
     @property
     def size(self) -> int:
@@ -92,7 +98,7 @@ def open_store(conversion: Conversion, parent: Path, *, jobs: int, say: Callable
     Raises:
         DataError: If a file cannot be read, or the disk is full; nothing half-written is left.
     """
-    folder = parent / f"{conversion.name}-{conversion.key}"
+    folder = parent / conversion.folder_name
     opened: list[Store] = []
 
     def is_current() -> bool:

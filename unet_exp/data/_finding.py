@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from unet_exp.data._case import Case
-from unet_exp.errors import DataError
+from unet_exp.errors import DataError, counted
 
 
 @dataclass(frozen=True)
@@ -258,7 +258,6 @@ def refuse_faults(findings: Sequence[Finding], root: str) -> None:
         return
     shown = [f"  {fault.file}: {fault.detail} {fault.remedy}" for fault in faults[:5]]
     more = f"  ... and {len(faults) - 5} more" if len(faults) > 5 else ""
-    noun = "fault" if len(faults) == 1 else "faults"
-    lines = [f"{len(faults)} {noun} in the files of {root}:", *shown, more]
+    lines = [f"{counted(len(faults), 'fault')} in the files of {root}:", *shown, more]
     listed = "`python -m unet_exp.prepare data=<name> data.root=<folder> stage=verify` lists all of them."
     raise DataError("\n".join([line for line in lines if line] + [listed]))

@@ -99,6 +99,11 @@ class ImageSource(ABC):
         """Ids of the classes that count in mean Dice and IoU."""
         return [index for index, spec in enumerate(self.classes.values()) if spec.scored]
 
+    @property
+    def unscored_classes(self) -> list[int]:
+        """Ids of the classes that do not count and are not drawn: a background."""
+        return [index for index, spec in enumerate(self.classes.values()) if not spec.scored]
+
     def prepare(self) -> None:  # noqa: B027 - most datasets need nothing
         """Make the files if this dataset makes its own; called once, before `cases`."""
 

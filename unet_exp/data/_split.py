@@ -86,6 +86,11 @@ class Split:
         """Cases of one part, ``train``, ``val`` or ``test``."""
         return {"train": self.train, "val": self.val, "test": self.test}[part]
 
+    @property
+    def counts(self) -> str:
+        """How many cases each part has, in words."""
+        return ", ".join(f"{len(self.cases(part))} {part}" for part in PARTS)
+
     def require(self, *parts: str) -> None:
         """Make sure that parts hold cases.
 
@@ -94,10 +99,9 @@ class Split:
         """
         for part in parts:
             if not self.cases(part):
-                counts = ", ".join(f"{len(self.cases(name))} {name}" for name in PARTS)
                 raise ConfigError(
                     [
-                        f"data.split: there is no {part} case in this split ({self.scheme}: {counts}). "
+                        f"data.split: there is no {part} case in this split ({self.scheme}: {self.counts}). "
                         "Use data.split.scheme=kfold or holdout, or other files."
                     ]
                 )

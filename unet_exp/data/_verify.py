@@ -8,6 +8,7 @@ from pathlib import Path
 from unet_exp.data._case import Case, LabelMap, Part
 from unet_exp.data._examination import Examination
 from unet_exp.data._finding import KINDS, Finding
+from unet_exp.errors import counted
 from unet_exp.files import write_csv
 
 _CODES_SHOWN = 24
@@ -139,14 +140,14 @@ def findings_table(findings: Sequence[Finding], csv_path: Path | None = None, *,
         lines_per_kind: Files shown of each kind.
     """
     severities = Counter(finding.severity for finding in findings)
-    lines = [f"{_count(severities['fault'], 'fault')}, {_count(severities['warning'], 'warning')}"]
+    lines = [f"{counted(severities['fault'], 'fault')}, {counted(severities['warning'], 'warning')}"]
     for kind, group in groupby(sorted(findings, key=_order), key=lambda finding: finding.kind):
         lines += ["", *_kind_lines(kind, list(group), csv_path, lines_per_kind)]
     return "\n".join(lines)
 
 
 def _kind_lines(kind: str, findings: Sequence[Finding], csv_path: Path | None, limit: int) -> Iterator[str]:
-    yield f"{KINDS[kind].severity.upper()} {kind} ({_count(len(findings), 'time')}): {KINDS[kind].meaning}"
+    yield f"{KINDS[kind].severity.upper()} {kind} ({counted(len(findings), 'time')}): {KINDS[kind].meaning}"
     shown = findings[:limit]
     width = max(len(str(finding.file)) for finding in shown)
     for finding in shown:
@@ -155,7 +156,3 @@ def _kind_lines(kind: str, findings: Sequence[Finding], csv_path: Path | None, l
         where = f"; all are in {csv_path}" if csv_path else ""
         yield f"  ... and {len(findings) - limit} more{where}"
     yield f"  To do: {KINDS[kind].remedy}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

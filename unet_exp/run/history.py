@@ -17,6 +17,11 @@ def read_history(path: Path) -> list[Row]:
         return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
 
 
+def train_seconds(rows: Sequence[Mapping[str, float]]) -> float:
+    """Time that all epochs took together, in seconds."""
+    return sum(row.get("seconds", 0.0) for row in rows)
+
+
 def write_history(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     """Write all rows, integers without a decimal point."""
     write_csv(path, [{key: _plain(value) for key, value in row.items()} for row in rows])
