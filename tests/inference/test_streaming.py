@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from unet_exp.errors import DataError, UserError
-from unet_exp.inference import ArrayReader, ArrayWriter, SlidingWindow
+from unet_exp.inference import ArrayReader, ArrayWriter, ImageJob, SlidingWindow
 from unet_exp.inference._plan import Tiling
 from unet_exp.model.unet import UNet
 
@@ -138,7 +138,7 @@ def test_bands_come_in_order_and_complete_for_several_images(network):
         return network(normalize(windows))
 
     engine = SlidingWindow(window_size=32, overlap=0.25, batch_size=4)
-    engine.predict_images([counted], zip(map(ArrayReader, images), recorders, strict=True))
+    engine.predict_images([counted], map(ImageJob, map(ArrayReader, images), recorders))
     for image, recorder in zip(images, recorders, strict=True):
         assert all(probabilities is None for _, _, probabilities in recorder.bands)
         assert [top for top, _, _ in recorder.bands] == list(

@@ -1,6 +1,6 @@
 """What images are read from and what predictions are written to."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,20 @@ class LabelWriter(Protocol):
             probabilities: (K, rows, W) if they were asked for; with one output, of class 1.
         """
         ...
+
+
+class ImageJob(NamedTuple):
+    """One image to predict.
+
+    Args:
+        reader: The image.
+        writer: Takes the prediction.
+        output_size: Height and width of the prediction, to which logits are interpolated; None: those of the image.
+    """
+
+    reader: ImageReader
+    writer: LabelWriter
+    output_size: tuple[int, int] | None = None
 
 
 class ArrayReader:

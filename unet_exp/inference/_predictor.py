@@ -133,13 +133,12 @@ class Predictor:
         tiny = torch.finfo(values.dtype).eps
         return torch.logit(values, tiny) if len(values) == 1 else values.clamp_min(tiny).log()
 
-    def finish(self, values: Tensor, *, probabilities: bool) -> tuple[Tensor, Tensor | None]:
-        """Class ids (H, W) uint8 of what was predicted (K, H, W), and probabilities (K, H, W) if asked for."""
-        threshold = 0.5 if self.gives_probabilities else 0.0
-        labels = values[0] > threshold if len(values) == 1 else values.argmax(0)
-        if not probabilities:
-            return labels.to(torch.uint8), None
-        return labels.to(torch.uint8), values if self.gives_probabilities else to_probabilities(values[None])[0]
+
+def classify(values: Tensor, *, are_probabilities: bool) -> Tensor:
+    """Class ids (H, W) uint8 from logits or probabilities (K, H, W); with one channel, class 1 or not."""
+    threshold = 0.5 if are_probabilities else 0.0
+    labels = values[0] > threshold if len(values) == 1 else values.argmax(0)
+    return labels.to(torch.uint8)
 
 
 def to_probabilities(logits: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ class Stitcher:
         grids: The windows of each image by its number; an image must be known when its first window comes.
         collate: Makes (n, C, h, w) on the device of the pixels of n windows.
         background: (K, 1, 1), predicted where there are no pixels.
+        advance: Told how many windows were predicted, after each batch.
     """
 
     def __init__(
@@ -30,11 +31,13 @@ class Stitcher:
         *,
         collate: Callable[[Sequence[Tensor]], Tensor],
         background: Tensor,
+        advance: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._predictor = predictor
         self._grids = grids
         self._collate = collate
         self._background = background
+        self._advance = advance
         self._band: Band | None = None
 
     def join(self, windows: Iterable[Window]) -> Iterator[tuple[Place, int, Tensor]]:
@@ -51,6 +54,7 @@ class Stitcher:
                 complete = band.take_complete(place)
                 if complete is not None and complete[1].shape[1]:
                     yield place, *complete
+            self._advance(len(batch))
 
     def _band_of(self, place: Place) -> Band:
         if self._band is None or (place.row, place.column) == (0, 0):

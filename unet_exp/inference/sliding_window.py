@@ -1,6 +1,6 @@
 """Predicting images of any size in windows, in memory that does not grow with their height."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import chain
 from typing import Annotated
@@ -13,9 +13,11 @@ from torch.nn import functional as F
 
 from unet_exp.bounds import NonNegativeInt, PositiveInt
 from unet_exp.inference._concurrent import map_ahead, run_behind
-from unet_exp.inference._image import ImageReader, LabelWriter, read_padded
+from unet_exp.inference._image import ImageJob, ImageReader, LabelWriter, read_padded
+from unet_exp.inference._output import Output
 from unet_exp.inference._plan import Blend, Grid, Place, Tiling
 from unet_exp.inference._predictor import Network, Precision, Predictor
+from unet_exp.inference._queue import JobQueue
 from unet_exp.inference._stitch import Stitcher
 from unet_exp.inference._symmetry import Augmentation
 from unet_exp.inference._tissue import has_tissue
@@ -103,7 +105,7 @@ class SlidingWindow:
         margin, channels = predictor.measure(
             lambda side: images.new_zeros(1, in_channels, side, side), self.window_size
         )
-        grid = Grid(self._tiling.plan(height, margin), self._tiling.plan(width, margin))
+        grid = self._grid((height, width), margin)
         background = predictor.background(channels, 0, images.device)
         stitcher = Stitcher(predictor, dict.fromkeys(range(count), grid), collate=_stack, background=background)
         logits = torch.empty(count, channels, height, width, device=images.device)
@@ -118,20 +120,23 @@ class SlidingWindow:
         reader: ImageReader,
         writer: LabelWriter,
         *,
+        output_size: tuple[int, int] | None = None,
         device: torch.device | str = "cpu",
         probabilities: bool = False,
     ) -> None:
         """Predict one image that need not fit into memory, see `predict_images`."""
-        self.predict_images(networks, [(reader, writer)], device=device, probabilities=probabilities)
+        job = ImageJob(reader, writer, output_size)
+        self.predict_images(networks, [job], device=device, probabilities=probabilities)
 
     @torch.no_grad()
     def predict_images(
         self,
         networks: Sequence[Network],
-        images: Iterable[tuple[ImageReader, LabelWriter]],
+        jobs: Iterable[ImageJob],
         *,
         device: torch.device | str = "cpu",
         probabilities: bool = False,
+        report: Callable[[int, int], None] | None = None,
     ) -> None:
         """Predict images that need not fit into memory.
 
@@ -141,58 +146,58 @@ class SlidingWindow:
         Args:
             networks: Each takes bytes (n, C, h, w), normalises them and gives logits (n, K, h', w'); in evaluation
                 mode. The probabilities of several are averaged.
-            images: Where each image is read from and its prediction is written to; opened one after the other.
+            jobs: Where each image is read from and its prediction is written to; opened one after the other.
             device: Where the networks are.
             probabilities: Whether these are written too.
+            report: Told how many windows are done, and how many the images opened so far have.
 
         Raises:
             DataError: A reader gives something other than an image, or `tissue_only` meets one without colour.
             UserError: The memory does not suffice for a single window.
         """
-        remaining = iter(images)
+        remaining = iter(jobs)
         first = next(remaining, None)
         if first is None:
             return
         device = torch.device(device)
         predictor = self._predictor(networks)
-        in_channels = first[0].read(0, 0, 1, 1).shape[-1]
+        in_channels = first.reader.read(0, 0, 1, 1).shape[-1]
         margin, channels = predictor.measure(
             lambda side: torch.zeros(1, in_channels, side, side, dtype=torch.uint8, device=device), self.window_size
         )
-        opened: dict[int, tuple[ImageReader, LabelWriter]] = {}
-        grids: dict[int, Grid] = {}
-
-        def places() -> Iterator[Place]:
-            for number, image in enumerate(chain([first], remaining)):
-                height, width = image[0].shape
-                opened[number] = image
-                grids[number] = Grid(self._tiling.plan(height, margin), self._tiling.plan(width, margin))
-                yield from grids[number].places(number)
+        queue = JobQueue(chain([first], remaining), lambda shape: self._grid(shape, margin), report)
 
         def read(place: Place) -> Tensor | None:
-            return self._read(opened[place.image][0], grids[place.image], place, pin=device.type == "cuda")
+            return self._read(queue.jobs[place.image].reader, queue.grids[place.image], place, device.type == "cuda")
 
         stitcher = Stitcher(
             predictor,
-            grids,
+            queue.grids,
             collate=lambda windows: torch.stack(list(windows)).to(device, non_blocking=True).permute(0, 3, 1, 2),
             background=predictor.background(channels, self.background_class, device),
+            advance=queue.advance,
         )
+        outputs: dict[int, Output] = {}
         with (
             run_behind(depth=_PENDING_BANDS) as later,
-            closing(map_ahead(read, places(), depth=self.batch_size)) as got,
+            closing(map_ahead(read, queue.places(), depth=self.batch_size)) as got,
         ):
             for place, top, values in stitcher.join(got):
-                bands = predictor.finish(values, probabilities=probabilities)
-                later(_write, opened[place.image][1], top, *bands)
-                if place.row == len(grids[place.image].rows.starts) - 1:
-                    del opened[place.image], grids[place.image]
+                job = queue.jobs[place.image]
+                if place.image not in outputs:
+                    outputs = {place.image: Output(predictor, job, device, probabilities=probabilities)}
+                for band in outputs[place.image].bands(top, values):
+                    later(_write, job.writer, *band)
+                queue.close_after(place)
         self.batch_size = predictor.batch_size
+
+    def _grid(self, shape: tuple[int, int], margin: int) -> Grid:
+        return Grid(self._tiling.plan(shape[0], margin), self._tiling.plan(shape[1], margin))
 
     def _predictor(self, networks: Sequence[Network]) -> Predictor:
         return Predictor(networks, tta=self.tta, batch_size=self.batch_size, precision=self.precision)
 
-    def _read(self, reader: ImageReader, grid: Grid, place: Place, *, pin: bool) -> Tensor | None:
+    def _read(self, reader: ImageReader, grid: Grid, place: Place, pin: bool) -> Tensor | None:
         """Bytes (h, w, C) of a window; None where there is no tissue. Called in the reading thread."""
         pixels = read_padded(reader, grid.rows.bounds(place.row), grid.columns.bounds(place.column))
         if self.tissue_only and not has_tissue(pixels):
