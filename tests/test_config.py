@@ -9,8 +9,9 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 
 from unet_exp.check import check_train_config
-from unet_exp.config import CONFIG_FOLDER, compose_config
+from unet_exp.config import compose_config
 from unet_exp.errors import ConfigError
+from unet_exp.locations import CONFIG_FOLDER
 
 
 def options(group: str) -> list[str]:

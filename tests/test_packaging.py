@@ -54,7 +54,7 @@ def test_installed_wheel_composes_a_config_from_anywhere(wheel, tmp_path):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert ask("-c", "import unet_exp.config as c; print(c.CONFIG_FOLDER)").strip() == f"{site}/unet_exp/conf"
+    assert ask("-c", "import unet_exp.locations as c; print(c.CONFIG_FOLDER)").strip() == f"{site}/unet_exp/conf"
     assert "patch_size: 256" in ask("-m", "unet_exp.train", "data=bcss", "--cfg", "job")
     assert "run:" in ask("-m", "unet_exp.evaluate", "--help")
     every = "import pkgutil, importlib, unet_exp\n"

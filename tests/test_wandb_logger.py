@@ -18,8 +18,8 @@ from omegaconf import OmegaConf
 from torch.utils.data import DataLoader
 
 from unet_exp.callback.prediction_panel import PredictionPanel
-from unet_exp.config import CONFIG_FOLDER
 from unet_exp.errors import UserError
+from unet_exp.locations import CONFIG_FOLDER
 from unet_exp.logger._progress import Progress
 from unet_exp.logger.wandb import WandbRun, resolve_mode
 

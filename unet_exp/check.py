@@ -5,21 +5,17 @@ ranges (``Annotated[int, Gt(0)]``, see :mod:`unet_exp.bounds`) are read from it,
 twice and third-party classes are checked like our own. All mistakes are reported at once.
 """
 
-import difflib
 import importlib
-import inspect
-import json
-import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from unet_exp.config import PrepareSettings, TrainSettings, to_plain
 from unet_exp.errors import ConfigError
 from unet_exp.reporting.settings import ReportSettings
+from unet_exp.signature import call_mistakes
 
 _HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 _OWNERS: dict[Any, str] = {
@@ -27,7 +23,6 @@ _OWNERS: dict[Any, str] = {
     PrepareSettings: "The configuration of prepare",
     ReportSettings: "The configuration of the report",
 }
-_NOT_FOR_YAML = {"is_instance_of", "needs_python_object"}
 
 
 def check_train_config(config: DictConfig) -> dict[str, Any]:
@@ -66,7 +61,7 @@ def check_config(config: DictConfig, settings: type[Any]) -> dict[str, Any]:
         plain = to_plain(config)
     except OmegaConfBaseException as error:
         raise ConfigError(_interpolation_mistakes(config, error)) from None
-    mistakes = [*_call_mistakes("", settings, plain, partial=False), *_block_mistakes("", plain)]
+    mistakes = [*call_mistakes("", settings, plain, owner=_OWNERS[settings]), *_block_mistakes("", plain)]
     if mistakes:
         raise ConfigError(mistakes)
     return plain
@@ -116,7 +111,7 @@ def _target_mistakes(path: str, block: Mapping[str, Any]) -> Iterator[str]:
         yield f"{path}._target_: cannot find {block['_target_']!r} ({error})."
         return
     arguments = {key: value for key, value in block.items() if key not in _HYDRA_KEYS}
-    yield from _call_mistakes(path, target, arguments, partial=bool(block.get("_partial_", False)))
+    yield from call_mistakes(path, target, arguments, partial=bool(block.get("_partial_", False)))
 
 
 def locate(dotted: str) -> Callable[..., Any]:
@@ -141,94 +136,3 @@ def locate(dotted: str) -> Callable[..., Any]:
             raise TypeError("it is not callable")
         return found  # type: ignore[no-any-return]
     raise ImportError(f"no module named {parts[0]!r}")
-
-
-def _call_mistakes(
-    path: str, target: Callable[..., Any], arguments: Mapping[str, Any], *, partial: bool
-) -> Iterator[str]:
-    """Compare keyword arguments with the signature of `target`."""
-    parameters = inspect.signature(target).parameters
-    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    named = {
-        name: p
-        for name, p in parameters.items()
-        if p.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    }
-    prefix = f"{path}." if path else ""
-    owner = _OWNERS.get(target, target.__name__)
-    for key in arguments:
-        if key not in named and not takes_any:
-            hint = did_you_mean(key, named, otherwise="It takes")
-            yield f"{prefix}{key}: {owner} has no such argument. {hint}"
-    if not partial:
-        for name, parameter in named.items():
-            if parameter.default is inspect.Parameter.empty and name not in arguments:
-                yield f"{prefix}{name}: {owner} needs this argument, but it is missing."
-    hints = _type_hints(target)
-    for key, value in arguments.items():
-        if key in named and key in hints:
-            yield from _value_mistakes(f"{prefix}{key}", hints[key], value)
-
-
-def did_you_mean(wrong: str, known: Iterable[str], *, otherwise: str) -> str:
-    """The known name most like a wrong one, or all of them after the words `otherwise`."""
-    names = list(known)
-    close = difflib.get_close_matches(wrong, names, n=1)
-    return f"Did you mean {close[0]!r}?" if close else f"{otherwise}: {', '.join(names) or 'nothing'}."
-
-
-def _type_hints(target: Callable[..., Any]) -> dict[str, Any]:
-    """Evaluated annotations of the call; empty where they need a TYPE_CHECKING import (names only then)."""
-    function = target.__init__ if inspect.isclass(target) else target
-    try:
-        return typing.get_type_hints(inspect.unwrap(function), include_extras=True)
-    except (NameError, TypeError, AttributeError):
-        return {}
-
-
-def _value_mistakes(path: str, annotation: Any, value: Any) -> Iterator[str]:
-    if _holds_block(value):
-        return  # built from its own _target_; what it becomes is not a yaml value
-    try:
-        adapter = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
-    except PydanticUserError:  # a type with its own config, such as one of our dataclasses
-        adapter = TypeAdapter(annotation)
-    except Exception:
-        return  # pydantic cannot describe this third-party annotation: the name was checked, the value is not
-    try:
-        # Strict JSON mode is what a yaml value is: lists may become tuples, strings never become numbers.
-        adapter.validate_json(json.dumps(value), strict=True)
-    except ValidationError as error:
-        yield from _readable(path, value, error)
-
-
-def _holds_block(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return "_target_" in value or any(_holds_block(item) for item in value.values())
-    return isinstance(value, list) and any(_holds_block(item) for item in value)
-
-
-def _readable(path: str, value: Any, error: ValidationError) -> Iterator[str]:
-    """Turn pydantic's report into one line per value: alternatives of a union are joined by 'or'."""
-    reasons: dict[str, list[str]] = {}
-    inputs: dict[str, Any] = {}
-    for item in error.errors(include_url=False, include_context=False):
-        where = ".".join([path, *(str(part) for part in item["loc"] if _is_key(part, value))])
-        inputs[where] = item["input"]
-        known = reasons.setdefault(where, [])
-        if item["type"] in _NOT_FOR_YAML:
-            continue  # one alternative of a union that no yaml value can be, such as a tensor
-        reason = item["msg"].removeprefix("Input should be ") if known else item["msg"]
-        if reason not in known:
-            known.append(reason)
-    for where, parts in reasons.items():
-        yield f"{where}: {' or '.join(parts) or 'This cannot be written in yaml'}, got {inputs[where]!r}."
-
-
-def _is_key(part: str | int, value: Any) -> bool:
-    """Whether a part of pydantic's location is a key of the yaml value rather than the name of a type."""
-    if isinstance(part, int):
-        return True
-    return isinstance(value, Mapping) and (
-        part in value or any(isinstance(v, Mapping) and part in v for v in value.values())
-    )

@@ -4,8 +4,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from unet_exp.config import CONFIG_FOLDER
 from unet_exp.errors import RunInterruptedError, UserError, plain_message
+from unet_exp.locations import CONFIG_FOLDER
 
 
 def run_command(command: Callable[[], None]) -> None:

@@ -5,7 +5,6 @@ Nothing here imports torch: ``--help`` and ``--cfg job`` must answer at once.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
@@ -14,26 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from unet_exp.bounds import NonNegativeInt, PositiveInt
 from unet_exp.data import _nnunet_json
-
-_PACKAGE = Path(__file__).resolve().parent
+from unet_exp.locations import CONFIG_FOLDER
 
 # conf/data/nnunet.yaml: the network must know the number of classes before the dataset is built.
 OmegaConf.register_new_resolver("nnunet", _nnunet_json.resolve, replace=True)
-
-
-def config_folder() -> Path:
-    """Folder with the yaml groups: inside an installed wheel, or beside the package in a checkout.
-
-    Raises:
-        FileNotFoundError: If neither exists, i.e. the installation is damaged.
-    """
-    for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf"):
-        if (folder / "train.yaml").is_file():
-            return folder
-    raise FileNotFoundError(f"No conf/ folder in or beside {_PACKAGE}. Please install unet_exp again.")
-
-
-CONFIG_FOLDER = str(config_folder())
 
 
 @dataclass(kw_only=True)

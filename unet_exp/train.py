@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from unet_exp.cli import run_command, with_data_for_help
-from unet_exp.config import CONFIG_FOLDER
+from unet_exp.locations import CONFIG_FOLDER
 from unet_exp.run.resume import resumed_arguments
 
 

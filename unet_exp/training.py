@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from unet_exp.build import NetworkCost, build_datamodule, build_task, measure_cost
 from unet_exp.callback._history import HistoryWriter
 from unet_exp.callback._stop import StopOnSignal
-from unet_exp.check import check_train_config, did_you_mean
+from unet_exp.check import check_train_config
 from unet_exp.data._datamodule import SegmentationDataModule
 from unet_exp.errors import ConfigError, UserError
 from unet_exp.evaluation import draw_results, evaluate_part, load_weights, read_checkpoint, write_results
@@ -33,6 +33,7 @@ from unet_exp.run.history import read_history, train_seconds
 from unet_exp.run.identity import config_hash, refuse_other_run
 from unet_exp.run.rank import is_first_process
 from unet_exp.run.signals import StopRequest, stop_request
+from unet_exp.signature import did_you_mean
 from unet_exp.task import SegmentationTask
 
 _FOLDER_VARIABLE = "UNET_EXP_RUN_FOLDER"

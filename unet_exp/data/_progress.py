@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 
-Unit = Literal["bytes", "files"]
+Unit = Literal["bytes", "files", "windows"]
 
 _LINE_EVERY_SECONDS = 30.0
 _LINE_EVERY_PERCENT = 10
@@ -133,8 +133,8 @@ class _Lines:
 
     def amount(self) -> str:
         """What is done so far, in words."""
-        if self._unit == "files":
-            return f"{self._done} of {self._total} files" if self._total else f"{self._done} files"
+        if self._unit != "bytes":
+            return f"{self._done}{f' of {self._total}' if self._total else ''} {self._unit}"
         rate = self._done / max(time.monotonic() - self._start, 1e-3)
         of_total = f" of {decimal(self._total)}" if self._total else ""
         return f"{decimal(self._done)}{of_total}, {decimal(int(rate))}/s"

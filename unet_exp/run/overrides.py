@@ -10,8 +10,9 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from unet_exp.config import CONFIG_FOLDER, compose_config, to_plain
+from unet_exp.config import compose_config, to_plain
 from unet_exp.errors import ConfigError
+from unet_exp.locations import CONFIG_FOLDER
 
 _INPUT_KEYS = (
     "image_size",
