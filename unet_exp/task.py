@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unet_exp.class_ids import class_ids
 from unet_exp.metric import Cases, SegmentationMetric, confusion_matrix, summary
 
 TrainBatch = dict[str, Tensor]
@@ -104,9 +105,7 @@ class SegmentationTask(LightningModule):
 
     def classify(self, logits: Tensor) -> Tensor:
         """Class ids (N, H, W) uint8 from logits (N, K, H, W)."""
-        if self.data.num_outputs == 1:
-            return (logits[:, 0] > 0).to(torch.uint8)
-        return logits.argmax(1).to(torch.uint8)
+        return class_ids(logits)
 
     @staticmethod
     def resize(logits: Tensor, size: Sequence[int]) -> Tensor:

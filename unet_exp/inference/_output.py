@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from unet_exp.class_ids import class_ids
 from unet_exp.inference._image import ImageJob
-from unet_exp.inference._predictor import Predictor, classify, to_probabilities
+from unet_exp.inference._predictor import Predictor, to_probabilities
 from unet_exp.inference._resize import BandResizer
 
 
@@ -42,7 +43,8 @@ class Output:
             yield self._finished(first, logits, are_probabilities=False)
 
     def _finished(self, top: int, values: Tensor, *, are_probabilities: bool) -> tuple[int, Tensor, Tensor | None]:
-        labels = classify(values, are_probabilities=are_probabilities)
+        one_probability = are_probabilities and len(values) == 1
+        labels = class_ids(values - 0.5 if one_probability else values)
         if not self._probabilities:
             return top, labels, None
         return top, labels, values if are_probabilities else to_probabilities(values[None])[0]
