@@ -187,9 +187,8 @@ class SegmentationTask(LightningModule):
         self.scored = self.metric.compute()
         self.metric.reset()
         scores = self._summary(self.scored.matrices)
-        sums = torch.stack(
-            [torch.stack(self._losses).sum(), torch.tensor(float(len(self._losses)), device=self.device)]
-        )
+        losses = torch.stack(self._losses) if self._losses else torch.zeros(0, device=self.device)
+        sums = torch.stack([losses.sum(), torch.tensor(float(len(losses)), device=self.device)])
         self._losses.clear()
         total, count = self._sum_over_ranks(sums)
         self.log(f"{stage}/dice", scores.pop("dice"), prog_bar=True)

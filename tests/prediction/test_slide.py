@@ -242,6 +242,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL_DATA.is_dir(), reason="needs the real images")
 def test_real_tissue_as_a_slide(tmp_path):
     path = next((REAL_DATA / "bcss" / "images").glob("*MPP-0.2500.png"))
