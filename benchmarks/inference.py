@@ -5,7 +5,6 @@ MONAI and nnU-Net are measured too.
 """
 
 import argparse
-import ctypes
 import statistics
 import sys
 import time
@@ -35,13 +34,12 @@ from benchmarks._whole_images import (
     use_all_processors,
 )
 from benchmarks.data import machine
+from unet_exp.allocation import keep_freed_memory
 from unet_exp.inference import ArrayReader
 from unet_exp.run.environment import describe_environment
 
 EXACT_HALO = 96
 """Pixels; more than the 92 that a UNet of depth 4 sees on each side of a pixel."""
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""Parameters of glibc's mallopt."""
 
 
 @dataclass
@@ -201,18 +199,6 @@ def _result_table(contestants: Sequence[Contestant]) -> str:
         rows.append(row)
     header = ("s", "ratio to plain tiles", "range", "ratio of processor time", "differ", "differ in the worst strip")
     return table(("", *header), rows)
-
-
-def keep_freed_memory() -> None:
-    """Have glibc keep freed memory, for all contestants alike.
-
-    It hands blocks of more than 32 MiB back to the system and gets them anew page by page, which can take as long as
-    the convolutions and falls upon networks and windows above that size only.
-    """
-    largest = 2**31 - 1
-    libc = ctypes.CDLL(None)
-    if not all(libc.mallopt(parameter, largest) for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD)):
-        raise OSError("mallopt refused the thresholds")
 
 
 PARTS: dict[str, Callable[[Setting], str]] = {"speed": speed, "windows": windows}

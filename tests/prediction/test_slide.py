@@ -229,16 +229,16 @@ def test_a_large_slide_takes_little_memory(tmp_path, run_module):
 
 
 READ = """
-import resource
 from pathlib import Path
 from tests.prediction.descriptions import describe
 from unet_exp.prediction.opening import open_image
+from unet_exp.run.memory import peak_memory_mb
 
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_memory_mb()
 image = open_image(Path("a.tif"), describe(mpp=4.0), input_mpp=None)
 assert image.picture(1000).shape == (1000, 1000, 3)
 image.reader.read(0, 0, *image.reader.shape)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+print(peak_memory_mb() - before)
 """
 
 

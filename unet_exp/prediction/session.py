@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from unet_exp.allocation import keep_freed_memory
 from unet_exp.data._progress import Progress, progress
 from unet_exp.errors import DataError, UserError, counted, plain_message
 from unet_exp.files import write_csv
@@ -95,6 +96,8 @@ def predict_files(settings: PredictSettings) -> None:
     """
     paths = list(dict.fromkeys(path for pattern in as_list(settings.input) for path in find_images(pattern)))
     device = choose_device(settings.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     model = load_model(settings, device)
     output = Path(settings.output).expanduser()
     record = Record.open(output, model.hash(settings.input_mpp), go_on=settings.continue_)
