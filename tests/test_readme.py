@@ -8,6 +8,7 @@ import pytest
 
 from tests import fake
 from tests.conftest import REPOSITORY
+from tests.prediction.slides import write_pyramid
 from tests.runs import run, tiny
 from tests.test_config import options
 from unet_exp.config import compose_config
@@ -85,7 +86,7 @@ def test_sweep_runs_all_combinations(line, tmp_path, run_module):
 def test_scoring_and_resuming_commands_run(isic_root, tmp_path, run_module):
     folder = run(tiny(isic_root, tmp_path / "outputs", data="isic2017")).path
     ph2 = fake.ph2(tmp_path / "ph2")
-    lines = [line for line in PYTHON if "unet_exp.evaluate" in line or "resume=" in line]
+    lines = [line for line in PYTHON if ("unet_exp.evaluate" in line and "run=[" not in line) or "resume=" in line]
     assert len(lines) == 3
     for line in lines:
         given = [re.sub(r"^(run|resume)=.*", rf"\1={folder}", a) for a in arguments(line)]
@@ -93,6 +94,38 @@ def test_scoring_and_resuming_commands_run(isic_root, tmp_path, run_module):
         done = run_module(shlex.split(line)[2], *given)
         assert done.returncode == 0, done.stderr
     assert {p.name for p in (folder / "evaluation").iterdir()} == {"val", "ph2-ph2-test"}
+
+
+@pytest.mark.slow
+def test_several_runs_are_scored_as_one(isic_root, tmp_path, run_module):
+    folders = [run(tiny(isic_root, tmp_path / "outputs", f"seed={seed}", data="isic2017")).path for seed in (0, 1)]
+    (line,) = (line for line in PYTHON if "unet_exp.evaluate run=[" in line)
+    _, *others = arguments(line)
+    done = run_module("unet_exp.evaluate", f"run=[{folders[0]},{folders[1]}]", *others)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "ensemble" / "metrics.json").is_file()
+
+
+@pytest.mark.slow
+def test_predicting_and_exporting_commands_run(isic_root, bcss_root, tmp_path, run_module):
+    runs = {
+        "isic2017": run(tiny(isic_root, tmp_path / "runs", "trainer.max_epochs=1", data="isic2017")).path,
+        "bcss": run(tiny(bcss_root, tmp_path / "runs", "trainer.max_epochs=1")).path,
+    }
+    (tmp_path / "photos").mkdir()
+    for image in (isic_root / "ISIC-2017_Validation_Data").glob("*.jpg"):
+        (tmp_path / "photos" / image.name).write_bytes(image.read_bytes())
+    write_pyramid(tmp_path / "slide.svs", (600, 800), mpp=0.25, aperio=True)
+    lines = [line for line in PYTHON if "unet_exp.predict" in line or "unet_exp.export" in line]
+    assert len(lines) == 3
+    for line in lines:
+        data = next(name for name in runs if f"-{name}-" in line)
+        given = [f"run={runs[data]}" if a.startswith("run=") else a for a in arguments(line)]
+        done = run_module(shlex.split(line)[2], *given)
+        assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "predicted").glob("*.labels.png"))) == 3
+    assert (tmp_path / "slides" / "slide.geojson").is_file()
+    assert (runs["bcss"] / "bundle-onnx" / "network.onnx").is_file()
 
 
 @pytest.mark.slow
