@@ -16,10 +16,10 @@ from unet_exp.evaluation import (
     draw_results,
     evaluate_part,
     load_weights,
-    read_checkpoint,
     write_results,
 )
 from unet_exp.evaluation_settings import EvaluationSettings
+from unet_exp.run.checkpoint_io import usable_checkpoint
 from unet_exp.run.console import print_table, score_rows
 from unet_exp.run.folder import RunFolder
 from unet_exp.run.history import read_history, train_seconds
@@ -58,8 +58,7 @@ def score_run(
     saved = folder.config()
     _same_classes(saved["data"], config["data"])
     plain = check_train_config(OmegaConf.create(dict(config)))
-    weights_file = folder.checkpoint(checkpoint)
-    weights = read_checkpoint(weights_file)
+    weights_file, weights = usable_checkpoint(folder.checkpoint(checkpoint))
     datamodule = build_datamodule(plain)
     datamodule.prepare_data()
     datamodule.split.require(part)
