@@ -118,8 +118,12 @@ class SegmentationTask(LightningModule):
         return F.interpolate(logits, tuple(size), mode="bilinear", align_corners=False)
 
     def on_train_batch_start(self, batch: TrainBatch, batch_idx: int) -> None:  # noqa: ARG002
-        """Make dropout a function of (seed, epoch, batch, rank), so that a resumed run repeats an uninterrupted one."""
-        entropy = [self._seed, self.current_epoch, batch_idx, self.global_rank]
+        """Let a resumed run draw what an uninterrupted one does."""
+        self.seed_batch(self.current_epoch, batch_idx, self.global_rank)
+
+    def seed_batch(self, epoch: int, batch_index: int, rank: int) -> None:
+        """Make dropout a function of seed, epoch, batch and rank."""
+        entropy = [self._seed, epoch, batch_index, rank]
         torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:  # noqa: ARG002

@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 
 from unet_exp.build import NetworkCost, build_datamodule, build_task, measure_cost
 from unet_exp.callback._checkpoint import CheckpointWriter
+from unet_exp.callback._finite import StopOnNonFiniteLoss
 from unet_exp.callback._history import HistoryWriter
 from unet_exp.check import check_train_config
 from unet_exp.data._datamodule import SegmentationDataModule
@@ -149,8 +150,7 @@ def _resumed_folder(config: Mapping[str, Any], split: Mapping[str, Any]) -> RunF
             "were added, removed or moved. Restore the files, or start a new run."
         )
     if is_first_process():
-        for part in (folder.path, folder.checkpoints):
-            remove_temporary_files(part)
+        remove_temporary_files(folder.path)
     return folder
 
 
@@ -201,6 +201,7 @@ def _callbacks(config: Mapping[str, Any], folder: RunFolder, request: StopReques
     callbacks: list[Callback] = [
         *build(config, "callback").values(),
         *(tracker.callbacks if tracker else ()),
+        StopOnNonFiniteLoss(folder.path, request),
         HistoryWriter(folder.history_file, config["monitor"]),
         checkpoint,
     ]

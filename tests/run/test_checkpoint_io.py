@@ -158,10 +158,12 @@ def test_code_in_a_checkpoint_is_refused(tmp_path):
 
 
 def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
-    for name in (".last.ckpt-a1b2c3_d", ".history.csv-abcdefgh", ".hidden", "last.ckpt", "name-abcdefgh"):
+    (tmp_path / "checkpoints").mkdir()
+    kept = {".hidden", "checkpoints", "last.ckpt", "name-abcdefgh"}
+    for name in ("checkpoints/.last.ckpt-a1b2c3_d", ".history.csv-abcdefgh", ".hidden", "last.ckpt", "name-abcdefgh"):
         (tmp_path / name).write_text("")
     remove_temporary_files(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {".hidden", "last.ckpt", "name-abcdefgh"}
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")} == kept
 
 
 @contextmanager

@@ -11,7 +11,13 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
-from unet_exp.callback._loop_state import Position, StepLimit, is_resting_point, restart_validation
+from unet_exp.callback._loop_state import (
+    Position,
+    StepLimit,
+    forget_restart,
+    is_resting_point,
+    restart_validation,
+)
 from unet_exp.run.checkpoint_settings import CheckpointSettings
 from unet_exp.run.signals import StopRequest
 
@@ -24,6 +30,7 @@ class _Demand(IntEnum):
     NOTHING = 0
     SAVE = 1
     STOP = 2
+    FAIL = 3
 
 
 class CheckpointWriter(Checkpoint):
@@ -93,6 +100,7 @@ class CheckpointWriter(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Take the signals back from Lightning, whose SIGTERM handler saves nothing and exits with 0."""
         self._request.install()
+        trainer._signal_connector.received_sigterm = False  # one that came just before is remembered by the request
         self._saved_at = time.monotonic()
         if self._position != "validation":
             self._show_step_limit()
@@ -111,9 +119,12 @@ class CheckpointWriter(Checkpoint):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Save or stop after the epoch's last batch."""
-        if trainer.state.fn == TrainerFn.FITTING:
-            self._show_step_limit()
-            self._obey(trainer, "validation")
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
+        if self._position == "validation":
+            forget_restart(trainer)
+        self._show_step_limit()
+        self._obey(trainer, "validation")
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         """Save and stop at once if this process was asked to."""
@@ -128,8 +139,9 @@ class CheckpointWriter(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Save the end of the epoch, as the best one if it is."""
+        demand = self._demand(trainer)
         self._save(trainer, "epoch", also=self._best if self._is_best(trainer) else None)
-        if self._demand(trainer) is _Demand.STOP:
+        if demand is _Demand.STOP:
             raise self._request.error()
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
@@ -143,18 +155,31 @@ class CheckpointWriter(Checkpoint):
 
     def _obey(self, trainer: Trainer, position: Position) -> None:
         demand = self._demand(trainer)
-        if demand:
+        if demand is not _Demand.NOTHING:
             self._save(trainer, position)
         if demand is _Demand.STOP:
             raise self._request.error()
 
     def _demand(self, trainer: Trainer) -> _Demand:
-        """What this process demands, or any other one: signals and clocks differ, the decision must not."""
-        own = _Demand.STOP if self._request else _Demand.SAVE if self._is_due(trainer) else _Demand.NOTHING
-        if trainer.world_size == 1:
-            return own
-        wish = torch.tensor(int(own), device=trainer.strategy.root_device)
-        return _Demand(int(trainer.strategy.reduce(wish, reduce_op="max")))
+        """What this process demands, or any other one: signals and clocks differ, the decision must not.
+
+        Raises:
+            Exception: What has failed in this process; in the others, that one has.
+        """
+        demand = self._own_demand(trainer)
+        if trainer.world_size > 1:
+            wish = torch.tensor(int(demand), device=trainer.strategy.root_device)
+            demand = _Demand(int(trainer.strategy.reduce(wish, reduce_op="max")))
+        if demand is _Demand.FAIL:
+            raise self._request.failure()
+        return demand
+
+    def _own_demand(self, trainer: Trainer) -> _Demand:
+        if self._request.failed:
+            return _Demand.FAIL
+        if self._request:
+            return _Demand.STOP
+        return _Demand.SAVE if self._is_due(trainer) else _Demand.NOTHING
 
     def _is_due(self, trainer: Trainer) -> bool:
         n, minutes = self._settings.every_n_steps, self._settings.every_minutes

@@ -26,6 +26,11 @@ def restart_validation(loops: dict[str, Any]) -> None:
     progress["is_last_batch"] = False
 
 
+def forget_restart(trainer: Trainer) -> None:
+    """Take back what `restart_validation` counted, once the validation has begun again."""
+    trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.reset()
+
+
 def is_resting_point(trainer: Trainer, batch_idx: int) -> bool:
     """Whether a checkpoint written now, after a training batch, continues with the next one.
 

@@ -90,6 +90,15 @@ class SegmentationDataModule(LightningDataModule):
             self._train_loader.load_state_dict(self._resumed_position)
         return self._train_loader
 
+    def samples_of_batch(self, index: int) -> list[dict[str, Any]]:
+        """What a training batch of the epoch being served consists of: per sample its key, case, and place in it."""
+        assert self._train_loader is not None
+        samples = []
+        for key in self._train_loader.keys_of_batch(index):
+            choice, *place = self.train_dataset.place_of(key)
+            samples.append({"epoch": key[0], "index": key[1], "case": self.split.train[choice].id, "place": place})
+        return samples
+
     def state_dict(self) -> dict[str, Any]:
         """Position in the training data, kept in every checkpoint.
 

@@ -140,11 +140,17 @@ class ResumableLoader(DataLoader[Any]):
         self._handover.begin()
         return self._handover
 
+    def keys_of_batch(self, index: int) -> list[SampleKey]:
+        """Keys of the samples of a batch of the epoch being served, the first batch being 0."""
+        keys, size = list(self._batches.sampler), self._batches.batch_size
+        return keys[index * size : (index + 1) * size]
+
     def state_dict(self) -> dict[str, int]:
         """The epoch being served and how many of its batches were handed out."""
         return {"epoch": self._batches.sampler.epoch, "batches": self._handed_out}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Let an iteration of the same epoch start after the batches of `state`."""
+        self._handed_out = state["batches"]  # of a finished epoch nothing more is asked
         self._batches.resumed_epoch = state["epoch"]
         self._batches.resumed_batches = state["batches"]

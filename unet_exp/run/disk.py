@@ -37,9 +37,7 @@ def is_disk_error(error: OSError) -> bool:
 
 
 def remove_temporary_files(folder: Path) -> None:
-    """Remove what killed writers have left in a folder; nobody may be writing to it."""
-    if not folder.is_dir():
-        return
-    for path in folder.iterdir():
+    """Remove what killed writers have left in a folder and the folders in it; nobody may be writing there."""
+    for path in [*folder.glob(".*-*"), *folder.glob("*/.*-*")]:
         if _TEMPORARY.match(path.name) and path.is_file():
             path.unlink(missing_ok=True)

@@ -7,6 +7,7 @@
     split.json         ids of every part, with a hash
     status.json        running / finished / failed / interrupted, and why
     checkpoints/       last.ckpt, last-previous.ckpt (the one before it), best.ckpt
+    nonfinite_loss.ckpt  batch and weights of a loss that was not a number, if that stopped the run
     history.csv        one row per epoch
     metrics.json       scores of the best checkpoint
     per_image.csv      the same, image by image
