@@ -17,6 +17,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch
 
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, Trainer
 
 from tests import fake
 from tests.runs import NAMES, tiny
@@ -61,7 +62,7 @@ WORKERS = (0, 1, 3)
 
 
 class Interrupt(Callback):
-    """Sends a signal to its own process.
+    """Sends a signal to its own process, in distributed training to the first one.
 
     Args:
         event: One of EVENTS.
@@ -73,27 +74,27 @@ class Interrupt(Callback):
         self._left = {event: count}
         self._number = number
 
-    def _pass(self, event: str) -> None:
-        if event in self._left:
+    def _pass(self, event: str, trainer: Trainer) -> None:
+        if event in self._left and trainer.is_global_zero:
             self._left[event] -= 1
             if self._left[event] < 0:
                 del self._left[event]
                 os.kill(os.getpid(), self._number)
 
-    def on_train_batch_end(self, *_: Any, **__: Any) -> None:
-        self._pass("train_batch")
+    def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        self._pass("train_batch", trainer)
 
-    def on_validation_start(self, *_: Any, **__: Any) -> None:
-        self._pass("validation_start")
+    def on_validation_start(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        self._pass("validation_start", trainer)
 
-    def on_validation_batch_end(self, *_: Any, **__: Any) -> None:
-        self._pass("validation_batch")
+    def on_validation_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        self._pass("validation_batch", trainer)
 
-    def on_validation_end(self, *_: Any, **__: Any) -> None:
-        self._pass("validation_end")
+    def on_validation_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        self._pass("validation_end", trainer)
 
-    def on_train_epoch_end(self, *_: Any, **__: Any) -> None:
-        self._pass("epoch_end")
+    def on_train_epoch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        self._pass("epoch_end", trainer)
 
 
 class Record(Callback):
@@ -163,6 +164,8 @@ def start(place: Place, *overrides: str) -> int:
             code = 0
         except SystemExit as stop:
             code = int(stop.code or 0)
+        except BaseException:
+            traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -268,7 +271,7 @@ class Trial:
             killed |= code == -signal.SIGKILL
             expected = {128 + int(number) for number in SIGNALS[:2]} | {-int(number) for number in SIGNALS}
             if code not in expected:
-                tally.problems.append(f"{place.folder}: exit code {code} after {label}")
+                tally.problems.append(f"{place.folder}: exit code {code} after {label}: {place.log.read_text()[-500:]}")
         code = finish(start(place, *self._how_to_continue(place, rng)))
         run, reference = place.run_folder(), self.reference.run_folder()
         assert reference is not None
@@ -325,7 +328,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for trial in itertools.cycle(trials):
             trial.run(rng, tally, stops=rng.randint(1, 3))
             made = sum(tally.stops.values()) - tally.stops["came after the end"]
-            print(f"{made} stops, {tally.trainings} trainings, {len(tally.problems)} problems", flush=True)
+            print(f"{made} stops, {tally.trainings} trainings, problems: {tally.problems}", flush=True)
             if made >= given.times:
                 break
     for label, count in sorted(tally.stops.items()):

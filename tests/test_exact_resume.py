@@ -1,12 +1,16 @@
 """A training that was stopped anywhere and continued is the uninterrupted one, to the last bit."""
 
+import os
 import random
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
 
-from tests.resuming import SETTINGS, VARIANTS, Place, Tally, Trial, finish, start
+from tests.conftest import REPOSITORY
+from tests.resuming import SETTINGS, VARIANTS, Place, Tally, Trial, differences, finish, start
 from unet_exp.run.checkpoint_io import read_checkpoint
 from unet_exp.run.history import read_history
 
@@ -56,3 +60,57 @@ def test_the_time_of_a_continued_epoch_is_plausible(stopped_in_validation):
     folder = stopped_in_validation.run_folder()
     assert finish(start(stopped_in_validation, f"resume={folder}")) == 0
     assert all(0 < row["seconds"] < 600 for row in read_history(folder / "history.csv"))
+
+
+def train_distributed(place: Place, *overrides: str) -> subprocess.CompletedProcess:
+    """Train in two processes."""
+    distributed = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "loader.batch_size=2")
+    given = place.overrides(*distributed, *overrides)
+    place.folder.mkdir(parents=True, exist_ok=True)
+    return subprocess.run(
+        [sys.executable, "-m", "unet_exp.train", *given],
+        cwd=REPOSITORY,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_stop_together_and_continue_exactly(bcss_root, tmp_path):
+    """Only the first one gets the signal."""
+    whole, parts = (Place(tmp_path / name, bcss_root, SETTINGS) for name in ("whole", "parts"))
+    done = train_distributed(whole)
+    assert done.returncode == 0, done.stderr
+    interrupt = "+callback.interrupt={{_target_: tests.resuming.Interrupt, event: {}, count: {}, number: {}}}"
+    for event, count in (("train_batch", 4), ("validation_batch", 0)):
+        run = parts.run_folder()
+        again = [f"resume={run}"] if run else []
+        done = train_distributed(parts, interrupt.format(event, count, int(signal.SIGTERM)), *again)
+        assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    done = train_distributed(parts, interrupt.format("train_batch", 0, 0), f"resume={parts.run_folder()}")
+    assert done.returncode == 0, done.stderr
+    assert differences(parts.run_folder(), parts.batches, whole.run_folder(), whole.batches) == []
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_a_number_in_one_process_stops_both(bcss_root, tmp_path):
+    place = Place(tmp_path, bcss_root, SETTINGS)
+    done = train_distributed(place, "optim.lr=1e30", "scheduler=constant", "model.norm=none")
+    assert done.returncode == 1
+    assert "error: The loss is " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (place.run_folder() / "nonfinite_loss.ckpt").is_file()
+
+
+def test_a_damaged_checkpoint_costs_only_time(bcss_root, tmp_path):
+    whole, damaged = (Place(tmp_path / name, bcss_root, SETTINGS) for name in ("whole", "damaged"))
+    assert finish(start(whole)) == 0
+    interrupt = "{_target_: tests.resuming.Interrupt, event: train_batch, count: 16, number: 9}"
+    assert finish(start(damaged, f"+callback.interrupt={interrupt}")) == -signal.SIGKILL
+    last = damaged.run_folder() / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:5000])
+    assert finish(start(damaged, f"resume={damaged.run_folder()}")) == 0
+    assert f"{last} is damaged" in damaged.log.read_text()
+    assert differences(damaged.run_folder(), damaged.batches, whole.run_folder(), whole.batches) == []

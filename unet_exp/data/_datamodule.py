@@ -13,7 +13,7 @@ from unet_exp.data._case import Case, Image, Labels
 from unet_exp.data._collection import Collection, open_collection
 from unet_exp.data._context import ContextLevel
 from unet_exp.data._dataset import Augmentation, EvaluationDataset, EvaluationSample, TrainDataset
-from unet_exp.data._loader import LoaderSettings
+from unet_exp.data._loader import LoaderSettings, ShieldedLoader
 from unet_exp.data._sampling import EpochSampler, EvaluationSampler, ResumableLoader
 from unet_exp.data._source import ImageSource
 from unet_exp.data._split import Split, make_split
@@ -127,7 +127,7 @@ class SegmentationDataModule(LightningDataModule):
             persistent: Whether the loader is iterated more than once.
         """
         dataset = self.evaluation_dataset(self.split.cases(part))
-        return DataLoader(
+        return ShieldedLoader(
             dataset,
             batch_size=self._evaluation_batch_size,
             sampler=EvaluationSampler(len(dataset)),

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import distributed
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 
 from unet_exp.data._handover import Handover
+from unet_exp.data._loader import ShieldedLoader
 
 SampleKey = tuple[int, int]
 """(epoch, index): everything drawn for a sample follows from it and the seed."""
@@ -103,7 +104,7 @@ class _SkippingBatches(Sampler[list[SampleKey]]):
             yield keys[start : start + self.batch_size]
 
 
-class ResumableLoader(DataLoader[Any]):
+class ResumableLoader(ShieldedLoader):
     """Training loader that continues in mid-epoch where a checkpoint left it.
 
     The state counts the batches handed out, not those that workers have prepared ahead, so none is lost or

@@ -122,7 +122,16 @@ class RunFolder:
 
     def write_status(self, state: State, reason: str = "") -> None:
         """Record what became of the run."""
-        write_json(self.status_file, {"state": state, "reason": reason, "time": datetime.now(UTC).isoformat()})
+        content = {"state": state, "reason": reason, "time": datetime.now(UTC).isoformat()}
+        try:
+            write_json(self.status_file, content)
+        except OSError:
+            if not self.status_file.is_file():
+                raise
+            # A full disk still takes what fits into the place of the old content.
+            with self.status_file.open("r+", encoding="utf-8") as file:
+                json.dump(content, file)
+                file.truncate()
 
     def checkpoint(self, name: str) -> Path:
         """Path of the checkpoint `best` or `last`; where it is gone, the one before it is still there.
