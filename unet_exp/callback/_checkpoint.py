@@ -62,6 +62,7 @@ class CheckpointWriter(Checkpoint):
         self._saved_at = 0.0
         self._step_limit: StepLimit | None = None
         self._hide_step_limit = False
+        self._stopping = False
 
     def on_save_checkpoint(
         self,
@@ -113,9 +114,17 @@ class CheckpointWriter(Checkpoint):
         batch: Any,  # noqa: ARG002
         batch_idx: int,
     ) -> None:
-        """Save if it is time to, stop if any rank was asked to."""
+        """Save if it is time to; stop if any rank was asked to, once the trackers have this step's values."""
         if is_resting_point(trainer, batch_idx):
-            self._obey(trainer, "batch")
+            demand = self._demand(trainer)
+            if demand is not _Demand.NOTHING:
+                self._save(trainer, "batch")
+            self._stopping = demand is _Demand.STOP
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+        """Stop if the batch before was the last one to train."""
+        if self._stopping:
+            raise self._request.error()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Save or stop after the epoch's last batch."""
@@ -124,7 +133,11 @@ class CheckpointWriter(Checkpoint):
         if self._position == "validation":
             forget_restart(trainer)
         self._show_step_limit()
-        self._obey(trainer, "validation")
+        demand = self._demand(trainer)
+        if demand is not _Demand.NOTHING:
+            self._save(trainer, "validation")
+        if demand is _Demand.STOP:
+            raise self._request.error()
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         """Save and stop at once if this process was asked to."""
@@ -151,13 +164,6 @@ class CheckpointWriter(Checkpoint):
     def on_test_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         """Stop the scoring at once if this process was asked to; the training is saved."""
         if trainer.world_size == 1 and self._request:
-            raise self._request.error()
-
-    def _obey(self, trainer: Trainer, position: Position) -> None:
-        demand = self._demand(trainer)
-        if demand is not _Demand.NOTHING:
-            self._save(trainer, position)
-        if demand is _Demand.STOP:
             raise self._request.error()
 
     def _demand(self, trainer: Trainer) -> _Demand:
