@@ -1,227 +1,263 @@
-"""Whole-image inference beside plain tiles and MONAI: time, seams, and memory against the height of the image.
+"""Whole-image inference beside plain tiles, MONAI and nnU-Net: time, seams and memory.
 
 Usage: ``python -m benchmarks.inference`` at the root of the repository; with the interpreter of benchmarks/README.md
-MONAI is measured too.
+MONAI and nnU-Net are measured too.
 """
 
 import argparse
-import importlib.util
-import os
-import resource
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
+from benchmarks import _peer_windows
+from benchmarks._peak import RUNS, measure_in_process
 from benchmarks._regions import make_region
+from benchmarks._seams import STRIP, Seams, compare, fits_in_memory
 from benchmarks._timing import table
+from benchmarks._whole_images import (
+    CLASSES,
+    Labels,
+    Predict,
+    build_network,
+    one_pass,
+    ours,
+    plain_tiles,
+    shipped_options,
+    train_network,
+    use_all_processors,
+)
 from benchmarks.data import machine
-from unet_exp.inference import ArrayReader, ArrayWriter, SlidingWindow
-from unet_exp.model.unet import UNet
+from unet_exp.allocation import keep_freed_memory
+from unet_exp.inference import ArrayReader
+from unet_exp.run.environment import describe_environment
 
-TILE = 512
-CLASSES = 5
-Labels = NDArray[np.uint8]
-Predict = Callable[[NDArray[np.uint8]], Labels]
-
-
-def trained_network(steps: int, base_channels: int) -> nn.Module:
-    """A network that has learned bands of smoothed brightness, so that its logits are no noise and need context."""
-    torch.manual_seed(0)
-    network = UNet(3, CLASSES, base_channels=base_channels, padding="same", norm="batch", dropout=0.0)
-    optimizer = torch.optim.AdamW(network.parameters(), 2e-3)
-    image = normalize(torch.from_numpy(make_region(1, 1024)[0]).permute(2, 0, 1)[None])
-    smooth = nn.functional.avg_pool2d(image.mean(1, keepdim=True), 63, 1, 31, count_include_pad=False)[:, 0]
-    target = torch.bucketize(smooth, torch.quantile(smooth.flatten()[::7], torch.tensor([0.2, 0.4, 0.6, 0.8])))
-    for _ in range(steps):
-        y, x = torch.randint(0, 1024 - 256, (2,)).tolist()
-        crop = (slice(None), ..., slice(y, y + 256), slice(x, x + 256))
-        loss = nn.functional.cross_entropy(network(image[crop]), target[crop])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return network.eval().to(memory_format=torch.channels_last)
+EXACT_HALO = 96
+"""Pixels; more than the 92 that a UNet of depth 4 sees on each side of a pixel."""
 
 
-def normalize(images: Tensor) -> Tensor:
-    """Bytes to about -1..1."""
-    return images.float() / 127.5 - 1
+@dataclass
+class Contestant:
+    """One way to predict a whole image.
+
+    Args:
+        name: For the table.
+        predict: What is timed: bytes in, class ids out.
+        once: Whether it is so slow that only the first turn has it.
+    """
+
+    name: str
+    predict: Predict
+    once: bool = False
+    turns: list[tuple[float, float]] = field(default_factory=list, init=False)
+    """Seconds, and seconds of all processors together, one pair per turn."""
+    seams: Seams | None = field(default=None, init=False)
 
 
-def whole_image(network: nn.Module, image: NDArray[np.uint8]) -> Labels:
-    """One forward pass."""
-    with torch.inference_mode():
-        logits = network(normalize(torch.from_numpy(image).permute(2, 0, 1)[None]))
-    return logits.argmax(1)[0].to(torch.uint8).numpy()
+class Setting:
+    """What all contestants share: the network, the image to time on, and one pass over the image to compare with.
 
+    Seams are measured on the image that is timed, or, where memory does not suffice for one pass over it, on the
+    upper left square that it suffices for.
+    """
 
-def plain_tiles(network: nn.Module) -> Predict:
-    """Tiles side by side: the reference of all times."""
-
-    def predict(image: NDArray[np.uint8]) -> Labels:
-        labels = np.empty(image.shape[:2], np.uint8)
-        for top in range(0, len(image), TILE):
-            for left in range(0, image.shape[1], TILE):
-                tile = (slice(top, top + TILE), slice(left, left + TILE))
-                labels[tile] = whole_image(network, image[tile])
-        return labels
-
-    return predict
-
-
-def ours(network: nn.Module, **options: object) -> Predict:
-    """The streaming engine."""
-    engine = SlidingWindow(batch_size=1, **options)  # type: ignore[arg-type]
-
-    def predict(image: NDArray[np.uint8]) -> Labels:
-        labels = np.empty(image.shape[:2], np.uint8)
-        engine.predict([lambda windows: network(normalize(windows))], ArrayReader(image), ArrayWriter(labels))
-        return labels
-
-    return predict
-
-
-def monai(network: nn.Module, overlap: float) -> Predict:
-    """MONAI's SlidingWindowInferer with Gaussian blending."""
-    from monai.inferers import SlidingWindowInferer
-
-    inferer = SlidingWindowInferer((TILE, TILE), sw_batch_size=1, overlap=overlap, mode="gaussian")
-
-    def predict(image: NDArray[np.uint8]) -> Labels:
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.network = train_network(build_network(options.base_channels), options.steps)
+        pixels = make_region(0, options.side)[0]
+        self.image = ArrayReader(pixels)
+        self.seam_side = options.seam_side or options.side
+        while not fits_in_memory(self.seam_side, options.base_channels):
+            self.seam_side //= 2
+        self.seam_image = ArrayReader(pixels[: self.seam_side, : self.seam_side])
         with torch.inference_mode():
-            logits = inferer(normalize(torch.from_numpy(image).permute(2, 0, 1)[None]), network)
-        return logits.argmax(1)[0].to(torch.uint8).numpy()
+            self.reference = one_pass(self.network)(self.seam_image)
 
-    return predict
+    def measure(self, contestants: Sequence[Contestant]) -> None:
+        """Time everybody in turns and compare everybody's first labels with one pass."""
+        for turn in range(self.options.repetitions):
+            for contestant in contestants:
+                if turn and contestant.once:
+                    continue
+                labels, seconds = _timed(lambda c=contestant: c.predict(self.image))
+                contestant.turns.append(seconds)
+                if not turn:
+                    contestant.seams = compare(self._seam_labels(contestant, labels), self.reference)
+
+    def _seam_labels(self, contestant: Contestant, labels: Labels) -> Labels:
+        if labels.shape == self.reference.shape:
+            return labels
+        with torch.inference_mode():
+            return contestant.predict(self.seam_image)
 
 
-def contestants(network: nn.Module) -> dict[str, Predict]:
-    """Who is timed, plain tiles first."""
-    found = {
-        "plain tiles 512": plain_tiles(network),
-        "ours, window 1088, halo 32, linear (`inference=halo`)": ours(
-            network, window_size=1088, halo=32, blend="linear"
-        ),
-        "ours, window 1088, halo 32, crop": ours(network, window_size=1088, halo=32, blend="crop"),
-        "ours, window 512, overlap 0.25, gaussian": ours(network, window_size=TILE, overlap=0.25),
-    }
-    if importlib.util.find_spec("monai"):
-        found["MONAI, window 512, overlap 0.25, gaussian"] = monai(network, 0.25)
-        found["MONAI, window 512, overlap 0.5, gaussian"] = monai(network, 0.5)
-    else:
-        print("monai is not installed and left out, see benchmarks/README.md", file=sys.stderr)
+def _timed(predict: Callable[[], Labels]) -> tuple[Labels, tuple[float, float]]:
+    with torch.inference_mode():
+        wall, processors = time.perf_counter(), time.process_time()
+        labels = predict()
+        return labels, (time.perf_counter() - wall, time.process_time() - processors)
+
+
+def speed(setting: Setting) -> str:
+    """The engine as shipped beside the peers as they are used."""
+    tile, network = setting.options.tile, setting.network
+    shipped = shipped_options()
+    contestants = [
+        Contestant(f"plain tiles {tile}", plain_tiles(network, tile)),
+        _own(network, shipped, note=" (`inference=halo`)"),
+        _own(network, {**shipped, "window_size": tile, "halo": None, "overlap": 0.25, "blend": "gaussian"}),
+    ]
+    if _found("monai"):
+        contestants += [
+            Contestant(f"MONAI, window {tile}, overlap {overlap}, gaussian", predict, once=overlap > 0.25)
+            for overlap in (0.25, 0.5)
+            for predict in [_peer_windows.monai(network, tile, overlap)]
+        ]
+    if _found("nnunetv2"):
+        name = f"nnU-Net, window {tile}, step 0.5, gaussian, no mirroring"
+        contestants.append(Contestant(name, _peer_windows.nnunet(network, tile), once=True))
+    setting.measure(contestants)
+    return _result_table(contestants)
+
+
+def windows(setting: Setting) -> str:
+    """What larger windows, thinner halos and other blends would give; the last one has no seams at all."""
+    options, network, shipped = setting.options, setting.network, shipped_options()
+    smallest, *larger = options.window_sizes
+    halo = shipped["halo"]
+    contestants = [Contestant(f"plain tiles {side}", plain_tiles(network, side)) for side in (options.tile, smallest)]
+    points = [
+        *((smallest, each, "linear") for each in options.halos),
+        *((side, halo, "linear") for side in larger),
+        (smallest, halo, "crop"),
+        (smallest, halo, "gaussian"),
+        (larger[-1] if larger else smallest, EXACT_HALO, "crop"),
+    ]
+    contestants += [
+        _own(network, {**shipped, "window_size": side, "halo": each, "blend": blend}) for side, each, blend in points
+    ]
+    if _found("monai"):
+        name = f"MONAI, window {smallest}, overlap {2 * halo} pixels, gaussian"
+        contestants.append(Contestant(name, _peer_windows.monai(network, smallest, 2 * halo / smallest)))
+    setting.measure(contestants)
+    return _result_table(contestants)
+
+
+def memory(options: argparse.Namespace) -> str:
+    """Peak resident memory of a process of its own for each side of a square image."""
+    names = {"ours": None, "tiles": None, "monai": "monai", "nnunet": "nnunetv2"}
+    present = [who for who in RUNS if names[who] is None or _found(names[who])]
+    rows = []
+    for side in options.sides:
+        cells = []
+        for who in present:
+            if who != "ours" and side not in options.peer_sides:
+                cells.append("-")
+                continue
+            peak = measure_in_process(who, side, options.memory_channels)
+            cells.append(f"{peak.end:.0f} ({peak.end - peak.start:.0f})")
+        rows.append((f"{side} x {side}", *cells))
+    titles = {"ours": "ours, `inference=halo`", "tiles": "plain tiles 512", "monai": "MONAI", "nnunet": "nnU-Net"}
+    return table(("image", *(titles[who] for who in present)), rows)
+
+
+def _own(network: nn.Module, options: dict[str, Any], *, note: str = "") -> Contestant:
+    reach = f"overlap {options['overlap']}" if options["halo"] is None else f"halo {options['halo']}"
+    name = f"ours, window {options['window_size']}, {reach}, {options['blend']}{note}"
+    return Contestant(name, ours(network, options))
+
+
+def _found(package: str) -> bool:
+    found = _peer_windows.is_installed(package)
+    if not found:
+        print(f"{package} is not installed and left out, see benchmarks/README.md", file=sys.stderr)
     return found
 
 
-def speed_table(options: argparse.Namespace) -> str:
-    """Times in turns as ratios to plain tiles, and disagreement with one pass over a whole image."""
-    network = trained_network(options.steps, options.base_channels)
-    image, small = make_region(0, options.side)[0], make_region(2, options.seam_side)[0]
-    reference = whole_image(network, small)
-    everybody = contestants(network)
-    seams = {name: float((predict(small) != reference).mean()) for name, predict in everybody.items()}
-    times: dict[str, list[float]] = {name: [] for name in everybody}
-    for _ in range(options.repetitions):
-        for name, predict in everybody.items():
-            start = time.perf_counter()
-            predict(image)
-            times[name].append(time.perf_counter() - start)
-    first = times[next(iter(times))]
+def _result_table(contestants: Sequence[Contestant]) -> str:
+    """Medians of the ratios to the first contestant within each turn, and what differs from one pass."""
+    reference = contestants[0].turns
     rows = []
-    for name, own in times.items():
-        ratios = [mine / plain for mine, plain in zip(own, first, strict=True)]
-        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-        rows.append(
-            (
-                name,
-                f"{statistics.median(own):.1f}",
-                f"{statistics.median(ratios):.2f}",
-                spread,
-                f"{1e6 * seams[name]:.0f}",
-            )
+    for contestant in contestants:
+        pairs = list(zip(contestant.turns, reference, strict=False))  # some have the first turn only
+        walls, processors = ([own[i] / plain[i] for own, plain in pairs] for i in (0, 1))
+        assert contestant.seams is not None
+        row = (
+            contestant.name,
+            f"{statistics.median(seconds for seconds, _ in contestant.turns):.1f}",
+            f"{statistics.median(walls):.2f}",
+            f"{min(walls):.2f} to {max(walls):.2f}" if len(walls) > 1 else "once",
+            f"{statistics.median(processors):.2f}",
+            *(f"{1e6 * share:.0f}" for share in contestant.seams),
         )
-    return table(("", "s", "ratio to plain tiles", "range", "pixels that differ, per million"), rows)
+        rows.append(row)
+    header = ("s", "ratio to plain tiles", "range", "ratio of processor time", "differ", "differ in the worst strip")
+    return table(("", *header), rows)
 
 
-def memory_table(options: argparse.Namespace) -> str:
-    """Peak memory of a process per height; the image is a function of its place, so that it takes none."""
-    rows = []
-    for height in options.heights:
-        command = [sys.executable, "-m", "benchmarks.inference", "--measure-height", str(height)]
-        peak = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-        rows.append((f"{height} x {height}", peak))
-    return table(("image", "peak resident MiB"), rows)
-
-
-class _Generated:
-    """An image without memory."""
-
-    def __init__(self, height: int, width: int) -> None:
-        self.shape = (height, width)
-
-    def read(self, top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
-        """Stripes."""
-        ys, xs = np.ogrid[top : top + height, left : left + width]
-        return np.repeat(((ys * 7 + xs * 3) % 256).astype(np.uint8)[..., None], 3, axis=2)
-
-
-class _Discarded:
-    """Counts rows."""
-
-    rows = 0
-
-    def write(self, top: int, labels: Labels, probabilities: object) -> None:  # noqa: ARG002
-        """Check the order and forget the rest."""
-        assert top == self.rows
-        self.rows += len(labels)
-
-
-def measure_height(width: int, *, height: int) -> float:
-    """Peak resident MiB of this process after one image, with a network of next to no cost."""
-    torch.manual_seed(0)
-    network = nn.Conv2d(3, CLASSES, 3, padding=1).eval()
-    writer = _Discarded()
-    SlidingWindow(window_size=1088, halo=32, blend="linear", batch_size=1).predict(
-        [lambda windows: network(normalize(windows))], _Generated(height, width), writer
-    )
-    assert writer.rows == height
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+PARTS: dict[str, Callable[[Setting], str]] = {"speed": speed, "windows": windows}
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.inference", description=__doc__)
+    parts = [*PARTS, "memory"]
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"what to measure; all if none: {', '.join(parts)}")
     parser.add_argument("--side", type=int, default=4096, help="side of the image that is timed")
-    parser.add_argument("--seam-side", type=int, default=2048, help="side of the image that seams are measured on")
-    parser.add_argument("--heights", type=int, nargs="*", default=[4096, 8192, 16384], help="sides for the memory")
+    parser.add_argument("--seam-side", type=int, help="side of the image that seams are measured on; that one if none")
+    parser.add_argument("--tile", type=int, default=512, help="side of plain tiles and of the peers' windows")
     parser.add_argument("--steps", type=int, default=60, help="training steps of the network")
     parser.add_argument("--base-channels", type=int, default=16, help="width of the network")
-    parser.add_argument("--repetitions", type=int, default=3, help="how often everybody is timed, in turns")
-    parser.add_argument("--measure-height", type=int, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    parser.add_argument("--repetitions", type=int, default=3, help="turns; peers with half overlap have the first only")
+    parser.add_argument("--keep-memory", action="store_true", help="glibc keeps freed memory, for all contestants")
+    parser.add_argument("--window-sizes", type=int, nargs="+", default=[1088, 1536, 2112], help="for `windows`")
+    parser.add_argument("--halos", type=int, nargs="+", default=[16, 32, 48, 64], help="for `windows`")
+    parser.add_argument("--sides", type=int, nargs="+", default=[4096, 8192, 16384], help="squares for `memory`")
+    parser.add_argument("--peer-sides", type=int, nargs="*", default=[4096, 8192], help="those that peers get too")
+    parser.add_argument("--memory-channels", type=int, default=4, help="width of the network for `memory`")
+    options = parser.parse_args()
+    if unknown := sorted({*options.parts} - {*parts}):
+        parser.error(f"unknown part {', '.join(unknown)}; choose from {', '.join(parts)}")
+    options.parts = options.parts or parts
+    return options
 
 
 def main() -> None:
     """Measure and print Markdown."""
     options = parse_arguments()
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    if options.measure_height:
-        print(f"{measure_height(options.measure_height, height=options.measure_height):.0f}")
-        return
-    print(f"{datetime.now(UTC):%Y-%m-%d}, {torch.get_num_threads()} threads on {machine()}")
-    print(
-        f"\n{options.side} x {options.side}, UNet base {options.base_channels}, {CLASSES} classes, float32, batch 1; "
-        f"differing pixels on {options.seam_side} x {options.seam_side}\n\n{speed_table(options)}",
-        flush=True,
+    use_all_processors()
+    if options.keep_memory:
+        keep_freed_memory()
+    git = describe_environment([], torch.device("cpu"))["git"]
+    commit = f"{git['commit'][:7]}{' with changes' if git['dirty'] else ''}" if git else "no commit"
+    print(f"{datetime.now(UTC):%Y-%m-%d}, {commit}, {torch.get_num_threads()} threads on {machine()}")
+    if timed := [part for part in options.parts if part in PARTS]:
+        setting = Setting(options)
+        print(_conditions(setting))
+        for part in timed:
+            print(f"\n{part}\n\n{PARTS[part](setting)}", flush=True)
+        del setting
+    if "memory" in options.parts:
+        print(
+            f"\nmemory\n\nPeak resident MiB of a process, in brackets what one image added; UNet base "
+            f"{options.memory_channels}\n\n{memory(options)}"
+        )
+
+
+def _conditions(setting: Setting) -> str:
+    options, side = setting.options, setting.seam_side
+    kept = ", freed memory kept by glibc" if options.keep_memory else ""
+    return (
+        f"\n{options.side} x {options.side}, UNet base {options.base_channels}, {CLASSES} classes, float32, "
+        f"channels last{kept}; differ: pixels per million with another class than one pass over {side} x {side} gives, "
+        f"and that in the {STRIP} pixels wide strip across the image where it is most"
     )
-    print(f"\n{memory_table(options)}")
 
 
 if __name__ == "__main__":

@@ -74,7 +74,19 @@ def test_a_part_is_described_in_full(isic_run):
     at_half = next(row for row in part["thresholds"] if row["threshold"] == 0.5)
     assert at_half["dice"] == pytest.approx(part["image_dice"], abs=1e-6)
     assert at_half["global_dice"] == pytest.approx(part["global_dice"], abs=1e-6)
-    assert metrics["conventions"]["hd95"].startswith("in px; MONAI's definition")
+    assert metrics["conventions"]["hd95"].startswith("in px, a pixel is 1 wide; per image, MONAI's definition")
+    aggregates = {"image_hd95", "image_surface_dice", "image_thresholded_iou", "accuracy", "iou", "global_dice"}
+    for name in aggregates:
+        low, high = part["intervals"][name]
+        assert low <= part[name] <= high
+    for name in ("ece", "brier"):
+        low, high = part["intervals"][name]
+        assert 0 < low < high < 1
+    for row, ends in zip(part["thresholds"], part["threshold_intervals"], strict=True):
+        assert all(
+            ends[name] is None or ends[name][0] is None or ends[name][0] <= row[name]
+            for name in row.keys() - {"threshold"}
+        )
     assert metrics["cost"]["parameters"] == metrics["parameters"]
     assert metrics["cost"]["images_per_second"] > 0
     assert metrics["cost"]["peak_memory_mb"] > 10
@@ -102,15 +114,24 @@ def test_distances_are_those_of_the_predicted_masks(isic_run):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [2, 3])
-def test_several_processes_write_the_same_scores(processes, isic_run, tmp_path, run_module):
-    strategy = ["trainer.strategy=ddp", f"trainer.devices={processes}"]
-    done = run_module("unet_exp.evaluate", f"run={isic_run.path}", f"output={tmp_path / 'out'}", *strategy)
-    assert done.returncode == 0, done.stderr
-    rows = list(csv.DictReader((tmp_path / "out" / "per_image.csv").open()))
-    assert rows == [row for row in csv.DictReader(isic_run.per_image_file.open()) if row["part"] == "test"]
-    # Images share batches with others, so that logits, unlike the counts, differ in their last bits.
-    assert_same_scores(json.loads((tmp_path / "out" / "metrics.json").read_text())["test"], isic_run.metrics()["test"])
+@pytest.mark.parametrize("kind", ["isic", "bcss"])
+def test_one_two_and_three_processes_write_the_same_bytes(kind, request, tmp_path, run_module):
+    """More images than fit into a batch, and a last batch that is not full."""
+    folder = request.getfixturevalue(f"{kind}_run")
+    settings = ["split=train", "allow_train_images=true", "statistics.method=bca", "inference.batch_size=4"]
+    tables, scores = [], []
+    for processes in (1, 2, 3):
+        output = tmp_path / str(processes)
+        ranks = ["trainer.strategy=ddp", f"trainer.devices={processes}"] if processes > 1 else []
+        done = run_module("unet_exp.evaluate", f"run={folder.path}", f"output={output}", *settings, *ranks)
+        assert done.returncode == 0, done.stderr
+        tables.append((output / "per_image.csv").read_bytes())
+        metrics = json.loads((output / "metrics.json").read_text())
+        loss = metrics["train"].pop("loss")  # the only number that ranks add up in float32
+        scores.append(json.dumps({name: metrics[name] for name in ("train", "conventions", "images_trained_on")}))
+        assert loss == pytest.approx(json.loads((tmp_path / "1" / "metrics.json").read_text())["train"]["loss"])
+    assert tables[0] == tables[1] == tables[2]
+    assert scores[0] == scores[1] == scores[2]
 
 
 def test_chosen_cases_have_pictures_of_their_own(bcss_run):
@@ -251,10 +272,39 @@ def test_damaged_checkpoint_is_named(bcss_run, tmp_path, capsys):
         (["run={run}", "checkpoint=first"], "first.ckpt does not exist"),
         (["run={run}", "data.root=/nowhere"], "No data found"),
         (["run={run}", "=3"], "mistake in the configuration"),
+        (["run=null"], "run: must be a name, or names in brackets: run=[a,b]; got None"),
+        (["run=[]"], "run: must be a name"),
+        (["run={{a:1}}"], "run: must be a name"),
+        (["run=7"], "7 is not a run folder"),
+        (["run={run}", "trainer=gpu"], "trainer: choose trainer=cpu or trainer=auto"),
+        (["run={run}", "trainer.devices=0"], "trainer: choose trainer=cpu or trainer=auto"),
+        (["run={run}", "model.base_channels=8"], "cannot be loaded into this network: size mismatch for network."),
+        (["run={run}", "output={run}/config.yaml"], "config.yaml is a file, so no results can be written"),
+        (["run={run}", "statistics.method=jackknife"], "statistics.method: Input should be 'percentile' or 'bca'"),
+        (["run={run}", "data.classes.tumor.codes=[1,1]"], "code 1 belongs to both"),
     ],
 )
-def test_mistakes_are_explained(bcss_run, capsys, arguments, expected):
+def test_mistakes_are_explained_and_nothing_is_written(bcss_run, capsys, arguments, expected):
+    if "trainer=gpu" in arguments and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    before = sorted(bcss_run.path.rglob("*"))
     assert expected in fails(capsys, *(argument.format(run=bcss_run.path) for argument in arguments))
+    assert sorted(bcss_run.path.rglob("*")) == before
+
+
+def test_a_scoring_that_breaks_off_leaves_the_earlier_results(isic_run, tmp_path, monkeypatch):
+    output = tmp_path / "out"
+    evaluate.main([f"run={isic_run.path}", f"output={output}"])
+    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+
+    def stop(*_arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("unet_exp.scoring.draw_results", stop)
+    with pytest.raises(SystemExit) as caught:
+        evaluate.main([f"run={isic_run.path}", f"output={output}", "checkpoint=last"])
+    assert caught.value.code == 130
+    assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
 
 
 def test_overrides_can_exchange_the_trainer(bcss_run):

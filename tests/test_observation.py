@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import distributed, multiprocessing
 
+from unet_exp.boundary import BoundaryRule
 from unet_exp.case_table import CaseTable
-from unet_exp.observation import BoundaryRule, CaseObserver
+from unet_exp.observation import CaseObserver
 
 IGNORE = 255
-RULE = BoundaryRule(foreground=1, tolerance=2.0, spacing=1.0, unit="px")
+RULE = BoundaryRule(classes=(1,), tolerance=2.0, unit="px")
 
 
 def samples():

@@ -1,21 +1,31 @@
 """From the cases of one part to what metrics.json says of it: intervals, counts of failures, calibration."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unet_exp.calibration import calibration_summary, threshold_table
+from unet_exp.calibration import (
+    THRESHOLDS,
+    calibration_statistics,
+    calibration_summary,
+    threshold_statistics,
+    threshold_table,
+)
 from unet_exp.data._case import Case
 from unet_exp.data._source import ImageSource
 from unet_exp.evaluation_settings import ClusterChoice, EvaluationSettings
 from unet_exp.observation import Details
+from unet_exp.per_image import structure_suffixes
 from unet_exp.statistics.bootstrap import Interval as ConfidenceInterval
-from unet_exp.statistics.bootstrap import bootstrap, percentile_interval, replicate
+from unet_exp.statistics.bootstrap import bootstrap_tables, by_cluster
 from unet_exp.statistics.counts import CaseCounts, Cluster
-from unet_exp.statistics.score import Ratios, statistic_names
+from unet_exp.statistics.score import Ratios, Score, statistic_names
+
+_THRESHOLD = "threshold "
+"""Begins the names of the scores at a threshold, which have a table of their own."""
 
 
 def cluster_column(cases: Sequence[Case], wanted: ClusterChoice) -> Cluster:
@@ -49,20 +59,46 @@ def describe_part(
     if not cases:
         return described
     column = cluster_column(cases, settings.cluster_by)
-    clusters = [str({"patient": c.patient, "institution": c.institution}.get(column) or c.id) for c in cases]
+    clusters = np.array([str({"patient": c.patient, "institution": c.institution}.get(column) or c.id) for c in cases])
     counts = CaseCounts.from_confusion_matrices(
         matrices.numpy(),
         [case.id for case in cases],
         class_names=source.class_names,
         scored=source.scored_classes,
-        clusters=clusters,
+        clusters=clusters.tolist(),
     )
-    intervals = score_intervals(counts, source.headline, settings)
-    if details is not None and details.boundary is not None:
-        means = boundary_intervals(details.boundary.numpy(), clusters, settings)
-        described |= {name: interval.value for name, interval in means.items()}
-        intervals |= means
-    return {**described, **_describe_intervals(intervals, column, len(set(clusters)), settings)}
+    tables = {name: by_cluster(counts, name) for name in statistic_names(counts)}
+    measured = _measured(details, source) if details is not None else {}
+    names, groups = np.unique(clusters, return_inverse=True)
+    tables |= {name: table.sum_by(groups, len(names)) for name, table in measured.items()}
+    intervals = bootstrap_tables(
+        tables, draws=settings.draws, seed=settings.seed, level=settings.level, method=settings.method
+    )
+    described |= {name: intervals[name].value for name in measured if name.startswith("image_")}
+    of_thresholds = {name: intervals.pop(name) for name in list(intervals) if name.startswith(_THRESHOLD)}
+    if of_thresholds:
+        described["threshold_intervals"] = _threshold_rows(of_thresholds)
+    intervals = with_headline(intervals, source.headline)
+    return {**described, **_describe_intervals(intervals, column, len(names), settings)}
+
+
+def _measured(details: Details, source: ImageSource) -> dict[str, Ratios]:
+    """Every aggregate that does not follow from the confusion matrices, one row per case."""
+    tables = calibration_statistics(details.calibration, details.layout)
+    for threshold, row in zip(THRESHOLDS, threshold_statistics(details.calibration, details.layout), strict=False):
+        tables |= {f"{_THRESHOLD}{threshold} {name}": table for name, table in row.items()}
+    if details.boundary is not None:
+        tables |= boundary_statistics(details.boundary.numpy(), structure_suffixes(source))
+    return tables
+
+
+def _threshold_rows(intervals: Mapping[str, ConfidenceInterval]) -> list[dict[str, Any]]:
+    """Intervals of the table of thresholds, in its form."""
+    rows: dict[str, dict[str, Any]] = {}
+    for key, interval in intervals.items():
+        threshold, name = key.removeprefix(_THRESHOLD).split()
+        rows.setdefault(threshold, {"threshold": float(threshold)})[name] = [interval.low, interval.high]
+    return list(rows.values())
 
 
 def count_failures(matrices: Tensor, source: ImageSource) -> dict[str, dict[str, int]]:
@@ -85,37 +121,33 @@ def count_failures(matrices: Tensor, source: ImageSource) -> dict[str, dict[str,
     }
 
 
-def score_intervals(
-    counts: CaseCounts, headline: Literal["global", "per_image"], settings: EvaluationSettings
+def with_headline(
+    intervals: Mapping[str, ConfidenceInterval], headline: Literal["global", "per_image"]
 ) -> dict[str, ConfidenceInterval]:
-    """Intervals of every score that `unet_exp.metric.summary` names; the headline's come without a prefix too."""
-    names = statistic_names(counts)
-    intervals = bootstrap(
-        counts, names, draws=settings.draws, seed=settings.seed, level=settings.level, method=settings.method
-    )
+    """Those of the headline without a prefix too, as `unet_exp.metric.summary` names scores."""
     prefix = "global_" if headline == "global" else "image_"
-    without = {name.removeprefix(prefix): intervals[name] for name in names if name.startswith(prefix)}
+    known = {f"{prefix}{score}" for score in get_args(Score)}
+    without = {
+        name.removeprefix(prefix): interval
+        for name, interval in intervals.items()
+        if name in known or name.startswith((f"{prefix}dice_", f"{prefix}iou_"))
+    }
     return {**without, **intervals}
 
 
-def boundary_intervals(
-    boundary: NDArray[np.float64], clusters: Sequence[str], settings: EvaluationSettings
-) -> dict[str, ConfidenceInterval]:
-    """Mean HD95 and surface Dice over the images that have them, with percentile intervals.
+def boundary_statistics(boundary: NDArray[np.float64], suffixes: Sequence[str]) -> dict[str, Ratios]:
+    """Mean HD95 and surface Dice over the cases that have them, in the form that the bootstrap resamples.
 
     Args:
-        boundary: (N, 2).
-        clusters: What each image belongs to, N names.
-        settings: How the scores are summarised.
+        boundary: (N, S, 2), NaN where there is none.
+        suffixes: Ends of the names of the S structures.
     """
-    names, groups = np.unique(np.array(clusters), return_inverse=True)
     known = (~np.isnan(boundary)).astype(np.float64)
-    summed = Ratios(np.nan_to_num(boundary), known).sum_by(groups, len(names))
-    tables = [Ratios(summed.numerators[:, [i]], summed.denominators[:, [i]]) for i in range(2)]
-    values = replicate(tables, draws=settings.draws, seed=settings.seed)
+    values = np.nan_to_num(boundary)
     return {
-        name: percentile_interval(table.value(), row, [table], level=settings.level)
-        for name, table, row in zip(("image_hd95", "image_surface_dice"), tables, values, strict=True)
+        f"image_{score}{suffix}": Ratios(values[:, [s], i], known[:, [s], i])
+        for s, suffix in enumerate(suffixes)
+        for i, score in enumerate(("hd95", "surface_dice"))
     }
 
 

@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unet_exp.statistics.score import AbsoluteRatios, Ratios
+
 BINS = 15
 """Of equal width on (0, 1], as in Guo et al. 2017, arXiv 1706.04599."""
 
@@ -128,8 +130,22 @@ def calibration_summary(rows: Tensor, layout: CalibrationLayout) -> dict[str, An
     return {"ece": ece, "brier": float(errors[0] / total / scale), "bins": bins}
 
 
-def threshold_table(rows: Tensor, layout: CalibrationLayout) -> list[dict[str, float]]:
-    """Scores of a binary task at each threshold: per-image mean Dice (ISIC convention), and over all pixels.
+def calibration_statistics(rows: Tensor, layout: CalibrationLayout) -> dict[str, Ratios]:
+    """`ece` and `brier` in the form that the bootstrap resamples, one row per case; see `calibration_summary`.
+
+    Args:
+        rows: One row per case, (N, width).
+        layout: What the rows consist of.
+    """
+    pixels, right, confidence, errors = _split(rows, layout)[:4]
+    total = pixels.sum(1, keepdims=True)
+    scale = 2 if layout.is_binary else 1
+    ece = AbsoluteRatios(confidence - right, np.repeat(total, BINS, axis=1))
+    return {"ece": ece, "brier": Ratios(errors, scale * total)}
+
+
+def threshold_statistics(rows: Tensor, layout: CalibrationLayout) -> list[dict[str, Ratios]]:
+    """The scores of `threshold_table` in the form that the bootstrap resamples: one dict per threshold.
 
     Args:
         rows: One row per case, (N, width).
@@ -137,30 +153,41 @@ def threshold_table(rows: Tensor, layout: CalibrationLayout) -> list[dict[str, f
     """
     if not layout.is_binary:
         return []
-    per_case = _split(rows[rows[:, :BINS].sum(1) > 0], layout)
-    positive, negative = per_case[4], per_case[5]
+    parts = _split(rows, layout)
+    labelled = (parts[0].sum(1) > 0).astype(np.float64)
+    positive, negative = parts[4], parts[5]
+    truth = positive.sum(1)
     table = []
-    for number, threshold in enumerate(THRESHOLDS, 1):
+    for number in range(1, len(THRESHOLDS) + 1):
         hits, alarms = positive[:, number:].sum(1), negative[:, number:].sum(1)
-        truth = positive.sum(1)
         per_image = _ratio(2 * hits, truth + hits + alarms, empty=1.0)
-        totals = hits.sum(), alarms.sum(), truth.sum()
-        table.append(
-            {
-                "threshold": threshold,
-                "dice": float(per_image.mean()) if len(per_image) else float("nan"),
-                "global_dice": float(_ratio(2 * totals[0], totals[2] + totals[0] + totals[1])),
-                "precision": float(_ratio(totals[0], totals[0] + totals[1])),
-                "recall": float(_ratio(totals[0], totals[2])),
-            }
-        )
+        terms = {
+            "dice": (per_image * labelled, labelled),
+            "global_dice": (2 * hits, truth + hits + alarms),
+            "precision": (hits, hits + alarms),
+            "recall": (hits, truth),
+        }
+        table.append({name: Ratios(top[:, None], bottom[:, None]) for name, (top, bottom) in terms.items()})
     return table
+
+
+def threshold_table(rows: Tensor, layout: CalibrationLayout) -> list[dict[str, float]]:
+    """Scores of a binary task at each threshold: per-image mean Dice (ISIC convention), and over all pixels.
+
+    Args:
+        rows: One row per case, (N, width).
+        layout: What the rows consist of; not binary gives an empty table.
+    """
+    scores = threshold_statistics(rows, layout)
+    return [
+        {"threshold": threshold, **{name: table.value() for name, table in row.items()}}
+        for threshold, row in zip(THRESHOLDS, scores, strict=layout.is_binary)
+    ]
 
 
 def _split(rows: Tensor, layout: CalibrationLayout) -> list[NDArray[np.float64]]:
     return [part.numpy() for part in torch.split(rows, layout.sizes, dim=-1)]
 
 
-def _ratio(top: Any, bottom: Any, *, empty: float = float("nan")) -> NDArray[np.float64]:
-    top, bottom = np.asarray(top, np.float64), np.asarray(bottom, np.float64)
+def _ratio(top: NDArray[np.float64], bottom: NDArray[np.float64], *, empty: float) -> NDArray[np.float64]:
     return np.asarray(np.divide(top, bottom, out=np.full_like(top, empty), where=bottom > 0))

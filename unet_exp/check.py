@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from unet_exp.config import PrepareSettings, TrainSettings, to_plain
 from unet_exp.errors import ConfigError
+from unet_exp.evaluation_settings import StatisticsBlock
 from unet_exp.reporting.settings import ReportSettings
 from unet_exp.signature import call_mistakes
 
@@ -22,6 +23,7 @@ _OWNERS: dict[Any, str] = {
     TrainSettings: "The training configuration",
     PrepareSettings: "The configuration of prepare",
     ReportSettings: "The configuration of the report",
+    StatisticsBlock: "The configuration of evaluate",
 }
 
 

@@ -1,11 +1,16 @@
 """How every command begins and ends: help, one clear message instead of a traceback, an honest exit code."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from unet_exp.errors import RunInterruptedError, UserError, plain_message
 from unet_exp.locations import CONFIG_FOLDER
+
+# Read by torch when it is imported, on Linux: large tensors in large pages. Without it a forward pass over large images
+# spends half of its time on a CPU waiting for the kernel to clear and map 4 KiB pages.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def run_command(command: Callable[[], None]) -> None:

@@ -40,11 +40,32 @@ def boundary_scores(prediction: Mask, truth: Mask, *, tolerance: float, spacing:
     if prediction.shape != truth.shape:
         raise ValueError(f"Expected masks of one size, but got {prediction.shape} and {truth.shape}.")
     found, present = bool(prediction.any()), bool(truth.any())
-    if not found and not present:
-        return BoundaryScores(0.0, 1.0)
     if not found or not present:
-        return BoundaryScores(float(np.hypot(*truth.shape)) * spacing, 0.0)
+        diagonal = float(np.hypot(*truth.shape)) * spacing
+        return score_without_pair(found=found, present=present, diagonal=diagonal)
     there, back = (distances * spacing for distances in surface_distances(prediction, truth))
+    return compare_distances(there, back, tolerance)
+
+
+def score_without_pair(*, found: bool, present: bool, diagonal: float) -> BoundaryScores:
+    """What is scored where there are no two boundaries to compare.
+
+    Args:
+        found: Whether the structure was predicted.
+        present: Whether it is there.
+        diagonal: Of the image or volume, in the unit of HD95.
+    """
+    return BoundaryScores(diagonal, 0.0) if found or present else BoundaryScores(0.0, 1.0)
+
+
+def compare_distances(there: Distances, back: Distances, tolerance: float) -> BoundaryScores:
+    """HD95 and surface Dice from the distances of all boundary pixels, from either boundary to the other.
+
+    Args:
+        there: From the prediction, at least one.
+        back: From the truth, at least one.
+        tolerance: In the unit of the distances.
+    """
     hd95 = max(float(np.percentile(there, 95)), float(np.percentile(back, 95)))
     within = int(np.count_nonzero(there <= tolerance) + np.count_nonzero(back <= tolerance))
     return BoundaryScores(hd95, within / (len(there) + len(back)))

@@ -6,6 +6,7 @@ torch is imported after the arguments are understood, so that ``--help`` and mis
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from unet_exp.cli import run_plain_command
 
@@ -13,7 +14,8 @@ _INTRODUCTION = (
     "Score a trained run.\n\n"
     "  python -m unet_exp.evaluate run=outputs/<name>/<run>\n"
     "  python -m unet_exp.evaluate run=outputs/<name>/<run> split=val data.root=/elsewhere/bcss\n"
-    "  python -m unet_exp.evaluate run=outputs/<name>/<run> data=ph2 data.root=/path/to/ph2"
+    "  python -m unet_exp.evaluate run=outputs/<name>/<run> data=ph2 data.root=/path/to/ph2\n"
+    "  python -m unet_exp.evaluate run=[<run>,<run>,<run>] output=<folder>    # the mean of their probabilities"
 )
 _OWN_KEYS = ("run", "split", "checkpoint", "output", "allow_train_images", "statistics")
 
@@ -52,22 +54,33 @@ def _evaluate(given: Sequence[str]) -> None:
     if not isinstance(settings.allow_train_images, bool):
         raise ConfigError([f"allow_train_images: must be true or false, got {settings.allow_train_images!r}."])
     statistics = check_config(OmegaConf.masked_copy(settings, ["statistics"]), StatisticsBlock)["statistics"]
-    folder = RunFolder.open(Path(settings.run))
+    runs, checkpoints = _texts("run", settings.run), _texts("checkpoint", settings.checkpoint)
+    folders = [RunFolder.open(Path(run)) for run in runs]
     others = [o.input_line or "" for o in parsed if not _is_own(o.key_or_group)]
-    config = apply_overrides(folder.config(), others)
+    config = apply_overrides(folders[0].config(), others)
 
-    from unet_exp.scoring import score_run
+    from unet_exp.scoring import score_runs
 
-    output = Path(settings.output) if settings.output else None
-    score_run(
-        folder,
+    output = None if settings.output is None else Path(str(settings.output))
+    score_runs(
+        folders,
         config,
         part=settings.split,
-        checkpoint=settings.checkpoint,
+        checkpoints=checkpoints,
         output=output,
         allow_train_images=settings.allow_train_images,
         settings=EvaluationSettings(**statistics),
     )
+
+
+def _texts(key: str, value: Any) -> list[str]:
+    """One text or a list of them, as a list."""
+    values = [value] if isinstance(value, str | int | float) else value
+    if not isinstance(values, Sequence) or not values or not all(isinstance(v, str | int | float) for v in values):
+        from unet_exp.errors import ConfigError
+
+        raise ConfigError([f"{key}: must be a name, or names in brackets: {key}=[a,b]; got {value}."])
+    return [str(one) for one in values]
 
 
 def _is_own(key: str) -> bool:

@@ -13,20 +13,22 @@ from lightning.pytorch.callbacks import Timer
 from torch import Tensor
 
 from unet_exp.aggregate import describe_part
+from unet_exp.boundary import boundary_rule
 from unet_exp.calibration import calibration_summary
 from unet_exp.case_files import DrawnCase, write_case_files
 from unet_exp.conventions import conventions
 from unet_exp.data._case import Case, Image, Labels
 from unet_exp.data._datamodule import SegmentationDataModule
 from unet_exp.data._source import ImageSource
+from unet_exp.data._voxel_spacing import voxel_spacing
 from unet_exp.errors import UserError
 from unet_exp.evaluation_settings import EvaluationSettings
 from unet_exp.figure.confusion import save_confusion_matrix
 from unet_exp.figure.panel import Example, save_prediction_panel, select_examples
 from unet_exp.figure.reliability import save_reliability_diagram
 from unet_exp.files import write_json
-from unet_exp.metric import image_scores
-from unet_exp.observation import CaseObserver, Details, boundary_rule, observing_device
+from unet_exp.metric import image_scores, summary
+from unet_exp.observation import CaseObserver, Details, observing_device
 from unet_exp.per_image import Row, case_rows, empty_score, write_table
 from unet_exp.run.checkpoint_io import read_checkpoint
 from unet_exp.run.memory import peak_memory_mb
@@ -75,7 +77,8 @@ def load_weights(task: SegmentationTask, checkpoint: Path, content: Mapping[str,
     try:
         task.load_state_dict(content["state_dict"])
     except RuntimeError as error:
-        raise UserError(f"{checkpoint} cannot be loaded into this network: {str(error).splitlines()[0]}") from None
+        reason = str(error).splitlines()[1:] or [str(error)]  # the first line only says that there are errors
+        raise UserError(f"{checkpoint} cannot be loaded into this network: {reason[0].strip()[:200]}") from None
 
 
 def evaluate_part(
@@ -98,11 +101,14 @@ def evaluate_part(
         settings: How boundaries are compared.
     """
     task.test_name = f"final/{part}"
+    source, cases = datamodule.source, datamodule.split.cases(part)
+    rule = boundary_rule(source, settings.surface_tolerance)
     observer = CaseObserver(
-        num_outputs=datamodule.source.num_classes,
-        ignore_index=datamodule.source.ignore_index,
-        rule=boundary_rule(datamodule.source, settings.surface_tolerance),
+        num_outputs=source.num_classes,
+        ignore_index=source.ignore_index,
+        rule=rule,
         device=observing_device(trainer.strategy.root_device),
+        spacings=[voxel_spacing(case.image) for case in cases] if rule and rule.is_of_volumes else (),
     )
     timer = Timer()  # starts once all processes run
     task.observer = observer
@@ -114,9 +120,13 @@ def evaluate_part(
         trainer.callbacks.remove(timer)  # type: ignore[attr-defined]
     details = observer.gather()
     assert task.scored is not None
-    cases = datamodule.split.cases(part)
-    prefix = f"{task.test_name}/"
-    scores = {n.removeprefix(prefix): float(v) for n, v in trainer.callback_metrics.items() if n.startswith(prefix)}
+    scores = summary(
+        task.scored.matrices,
+        class_names=source.class_names,
+        foreground=source.scored_classes,
+        headline=source.headline,
+    )
+    scores["loss"] = float(trainer.callback_metrics[f"{task.test_name}/loss"])
     seen = frozenset(case.id for case in trained_on)
     scored = [cases[i] for i in task.scored.indexes]
     return PartResult(part, scored, task.scored.matrices, scores, seen, details, timer.time_elapsed("test"))

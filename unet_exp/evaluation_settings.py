@@ -17,10 +17,11 @@ class EvaluationSettings:
     Args:
         draws: Resamples of the bootstrap.
         level: Nominal coverage of the intervals.
-        method: `percentile`, or `bca`: corrected for bias and skewness; HD95 and surface Dice get percentiles.
+        method: `percentile`, or `bca`: corrected for bias and skewness.
         seed: Seed of the bootstrap.
         cluster_by: What is resampled as a whole; `auto` takes the patient where one has several images, else the image.
-        surface_tolerance: Of the surface Dice; in µm if the dataset is scored at a physical resolution, else in pixels.
+        surface_tolerance: Of the surface Dice; in mm for volumes, in µm if pictures are scored at a physical
+            resolution, else in pixels.
     """
 
     draws: Annotated[int, Ge(100), Le(1_000_000)] = 10_000

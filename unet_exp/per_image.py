@@ -30,7 +30,7 @@ def case_rows(
         cases: The N cases.
         matrices: Their confusion matrices, (N, K, K) int64.
         source: The dataset.
-        boundary: HD95 and surface Dice, (N, 2).
+        boundary: HD95 and surface Dice of the S scored classes, (N, S, 2).
     """
     overall = image_scores(matrices, classes=source.scored_classes, empty=empty_score(source))
     accuracy = pixel_accuracy(matrices)
@@ -49,7 +49,8 @@ def case_rows(
             "accuracy": accuracy[i],
         }
         if boundary is not None:
-            row |= {"hd95": boundary[i, 0], "surface_dice": boundary[i, 1]}
+            for suffix, (hd95, surface_dice) in zip(structure_suffixes(source), boundary[i], strict=True):
+                row |= {f"hd95{suffix}": hd95, f"surface_dice{suffix}": surface_dice}
         if single:
             row["jaccard_065"] = thresholded_iou(overall.iou[i])
         for columns in per_class:
@@ -71,6 +72,12 @@ def _class_columns(matrices: Tensor, index: int, name: str) -> dict[str, Tensor]
         f"precision_{name}": hits.double() / prediction,
         f"recall_{name}": hits.double() / truth,
     }
+
+
+def structure_suffixes(source: ImageSource) -> list[str]:
+    """Ends of the names of boundary scores, one per scored class: none if there is a single one, else its name."""
+    names = [source.class_names[index] for index in source.scored_classes]
+    return [""] if len(names) == 1 else [f"_{name}" for name in names]
 
 
 def empty_score(source: ImageSource) -> float:

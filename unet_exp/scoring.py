@@ -4,82 +4,84 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import Trainer
 from omegaconf import OmegaConf
 
-from unet_exp.build import build_datamodule, build_task, measure_cost
+from unet_exp.build import build_datamodule, measure_cost
 from unet_exp.check import check_train_config
 from unet_exp.data._case import Case
 from unet_exp.data._datamodule import SegmentationDataModule
-from unet_exp.errors import UserError
-from unet_exp.evaluation import (
-    DEFAULT_SETTINGS,
-    draw_results,
-    evaluate_part,
-    load_weights,
-    write_results,
-)
+from unet_exp.ensemble import Ensemble, Member, build_ensemble, read_members, same_classes
+from unet_exp.errors import ConfigError, UserError
+from unet_exp.evaluation import DEFAULT_SETTINGS, draw_results, evaluate_part, write_results
 from unet_exp.evaluation_settings import EvaluationSettings
-from unet_exp.run.checkpoint_io import usable_checkpoint
 from unet_exp.run.console import print_table, score_rows
 from unet_exp.run.folder import RunFolder
 from unet_exp.run.history import read_history, train_seconds
+from unet_exp.staging import require_writable, staged
 from unet_exp.task import SegmentationTask
 from unet_exp.training import build_trainer, quieten
 
 
-def score_run(
-    folder: RunFolder,
+def score_runs(
+    folders: Sequence[RunFolder],
     config: Mapping[str, Any],
     *,
     part: str,
-    checkpoint: str,
+    checkpoints: Sequence[str],
     output: Path | None,
     allow_train_images: bool = False,
     settings: EvaluationSettings = DEFAULT_SETTINGS,
 ) -> Path:
     """Score one part of a run's dataset, or of another one with the same classes.
 
+    Several runs or checkpoints are scored as one, by the mean of their probabilities.
+
     Args:
-        folder: The run.
-        config: Its configuration, possibly with another dataset or trainer.
+        folders: The runs, at least one.
+        config: Configuration of the first one, possibly with another dataset or trainer.
         part: `train`, `val` or `test`.
-        checkpoint: `best` or `last`.
-        output: Where the results go; None: the folder `evaluation` of the run.
-        allow_train_images: Score images that the run was trained on too, and mark the result.
+        checkpoints: `best`, `last`, or both.
+        output: Where the results go; None: the folder `evaluation` of the run. Several must be given one.
+        allow_train_images: Score images that a run was trained on too, and mark the result.
         settings: How the scores are summarised.
 
     Returns:
         The folder of the results.
 
     Raises:
-        UserError: If the run has no such checkpoint, the part is empty, the classes differ, or it was trained on.
+        UserError: If a run has no such checkpoint, the part is empty, the classes differ, or it was trained on.
     """
     quieten()
-    saved = folder.config()
-    _same_classes(saved["data"], config["data"])
+    members = read_members(folders, checkpoints)
+    saved = members[0].config
+    _require_same_classes(saved["data"], config["data"])
     plain = check_train_config(OmegaConf.create(dict(config)))
-    weights_file, weights = usable_checkpoint(folder.checkpoint(checkpoint))
+    if len(members) > 1 and output is None:
+        raise ConfigError(["output: several runs or checkpoints belong to no run folder; give output=<folder>."])
+    require_writable(output or folders[0].path)
+    trainer = _build_trainer(plain, folders[0])
     datamodule = build_datamodule(plain)
     datamodule.prepare_data()
     datamodule.split.require(part)
-    trained = _trained_on(weights, plain, datamodule, part)
+    trained = _trained_on_by_any(members, plain, datamodule, part)
     if not allow_train_images:
         _refuse_trained(trained, len(datamodule.split.cases(part)), part, plain["data"]["root"])
-    task = build_task(plain, datamodule.source, {})
-    load_weights(task, weights_file, weights)
-    trainer = build_trainer(plain, folder, callbacks=())
+    task = build_ensemble(members, plain, datamodule.source)
+    cost = _cost(members, task, datamodule)
     result = evaluate_part(trainer, task, datamodule, part, trained_on=trained, settings=settings)
-    target = output or folder.evaluation / _label(saved, plain, part, checkpoint, trained=bool(trained))
+    target = output or folders[0].evaluation / _label(saved, plain, part, checkpoints[0], trained=bool(trained))
     if trainer.is_global_zero:
         context = {
-            "run": str(folder.path),
-            "checkpoint": checkpoint,
+            "run": _one_or_all([str(folder.path) for folder in folders]),
+            "checkpoint": _one_or_all(checkpoints),
             "data_root": plain["data"]["root"],
             "images_trained_on": len(trained),
-            **_cost(folder, task, datamodule),
+            **cost,
         }
-        write_results([result], datamodule.source, target, context, settings)
-        draw_results(result, task, datamodule, target / "figures")
+        with staged(target) as folder:
+            write_results([result], datamodule.source, folder, context, settings)
+            draw_results(result, task, datamodule, folder / "figures")
         print_table(f"{part} of {plain['data']['root']}", score_rows(result.scores, datamodule.source.class_names))
         if trained:
             print_table("Warning", [("trained on", f"{len(trained)} of these images: the scores flatter")])
@@ -87,12 +89,30 @@ def score_run(
     return target
 
 
-def _cost(folder: RunFolder, task: SegmentationTask, datamodule: SegmentationDataModule) -> dict[str, float]:
-    """What the network costs, and what its training took as far as that was recorded."""
-    cost = measure_cost(task.network, datamodule.source.in_channels, datamodule.source.sample_size)
-    measured: dict[str, float] = {"parameters": cost.parameters, "gmacs": cost.gmacs}
-    if folder.history_file.is_file():
-        measured["train_seconds"] = train_seconds(read_history(folder.history_file))
+def _one_or_all(values: Sequence[str]) -> str | list[str]:
+    return values[0] if len(values) == 1 else list(values)
+
+
+def _build_trainer(plain: Mapping[str, Any], folder: RunFolder) -> Trainer:
+    try:
+        return build_trainer(plain, folder, callbacks=())
+    except ConfigError as error:
+        hint = "trainer: choose trainer=cpu or trainer=auto, or change trainer.accelerator and trainer.devices."
+        raise ConfigError([*error.mistakes, hint]) from None
+
+
+def _cost(members: Sequence[Member], task: SegmentationTask, datamodule: SegmentationDataModule) -> dict[str, float]:
+    """What the networks cost, and what their training took as far as that was recorded; added up."""
+    networks = task.network.networks if isinstance(task.network, Ensemble) else [task.network]
+    source = datamodule.source
+    costs = [measure_cost(network, source.in_channels, source.sample_size) for network in networks]
+    measured: dict[str, float] = {
+        "parameters": sum(cost.parameters for cost in costs),
+        "gmacs": sum(cost.gmacs for cost in costs),
+    }
+    histories = {member.folder.path: member.folder.history_file for member in members}.values()
+    if all(file.is_file() for file in histories):
+        measured["train_seconds"] = sum(train_seconds(read_history(file)) for file in histories)
     return measured
 
 
@@ -108,14 +128,22 @@ def _label(saved: Mapping[str, Any], plain: Mapping[str, Any], part: str, checkp
     return "-".join(names)
 
 
-def _same_classes(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+def _require_same_classes(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Refuse a dataset whose classes are not those the network has learned."""
-    before, after = ((data.get("num_classes"), list(data.get("classes", {}))) for data in (saved, wanted))
-    if before[0] != after[0] or (before[0] != 1 and before[1] != after[1]):
+    if not same_classes(saved, wanted):
+        before, after = (f"{', '.join(d.get('classes', {}))} ({d.get('num_classes')} outputs)" for d in (saved, wanted))
         raise UserError(
-            f"data: the run was trained for the classes {', '.join(before[1])} ({before[0]} outputs), but this "
-            f"dataset has {', '.join(after[1])} ({after[0]} outputs). Choose a dataset of the same task."
+            f"data: the run was trained for the classes {before}, but this dataset has {after}. "
+            "Choose a dataset of the same task."
         )
+
+
+def _trained_on_by_any(
+    members: Sequence[Member], plain: Mapping[str, Any], datamodule: SegmentationDataModule, part: str
+) -> list[Case]:
+    """Cases of a part that at least one of several runs was trained on."""
+    seen = {case.id for member in members for case in _trained_on(member.content, plain, datamodule, part)}
+    return [case for case in datamodule.split.cases(part) if case.id in seen]
 
 
 def _trained_on(

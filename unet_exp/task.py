@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from unet_exp.class_ids import class_ids
 from unet_exp.metric import Cases, SegmentationMetric, confusion_matrix, summary
 
 TrainBatch = dict[str, Tensor]
@@ -106,9 +107,7 @@ class SegmentationTask(LightningModule):
 
     def classify(self, logits: Tensor) -> Tensor:
         """Class ids (N, H, W) uint8 from logits (N, K, H, W)."""
-        if self.data.num_outputs == 1:
-            return (logits[:, 0] > 0).to(torch.uint8)
-        return logits.argmax(1).to(torch.uint8)
+        return class_ids(logits)
 
     @staticmethod
     def resize(logits: Tensor, size: Sequence[int]) -> Tensor:
@@ -198,9 +197,8 @@ class SegmentationTask(LightningModule):
         self.scored = self.metric.compute()
         self.metric.reset()
         scores = self._summary(self.scored.matrices)
-        sums = torch.stack(
-            [torch.stack(self._losses).sum(), torch.tensor(float(len(self._losses)), device=self.device)]
-        )
+        losses = torch.stack(self._losses) if self._losses else torch.zeros(0, device=self.device)
+        sums = torch.stack([losses.sum(), torch.tensor(float(len(losses)), device=self.device)])
         self._losses.clear()
         total, count = self._sum_over_ranks(sums)
         self.log(f"{stage}/dice", scores.pop("dice"), prog_bar=True)

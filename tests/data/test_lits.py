@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import binary_erosion, distance_transform_edt
 
 from tests import fake
 from tests.data.volumes import canonical, config, source, windowed
@@ -143,6 +144,37 @@ def test_dice_is_that_of_whole_volumes(finished):
     assert metrics["val"]["images"] == len(module.split.val)
     assert max(value for value in dice.values() if value < 1) > 0.3  # something was learned: the comparison tells
     assert any(case == "volume-2" for _, case in dice)  # without lesion
+
+
+def test_surfaces_are_compared_in_millimetres(finished):
+    """The whole volume at once: SciPy's distance transform with the voxels of the file."""
+    plain = finished.config()
+    module = build_datamodule(plain)
+    task = build_task(plain, module.source, {})
+    load_weights(task, finished.checkpoint("best"))
+    rows = {row["image"]: row for row in csv.DictReader(finished.per_image_file.open())}
+    compared = {"val": [], "test": []}
+    for part in ("val", "test"):
+        for case in module.split.cases(part):
+            number = int(case.id.removeprefix("volume-"))
+            spacing = (1.0 + number, 0.7, 0.75)  # as tests.fake writes them
+            masks = [independent_prediction(task, case.image), canonical(case.mask) == 2]
+            there = [mask.any() for mask in masks]
+            expected = np.linalg.norm(np.multiply(masks[0].shape, spacing)) if any(there) else 0.0
+            if all(there):
+                edges = [mask & ~binary_erosion(mask) for mask in masks]
+                directed = [distance_transform_edt(~b, sampling=spacing)[a] for a, b in (edges, edges[::-1])]
+                expected = max(np.percentile(distances, 95) for distances in directed)
+                within = np.mean(np.concatenate(directed) <= 2)
+                assert float(rows[case.id]["surface_dice"]) == pytest.approx(within, abs=1e-9)
+            assert float(rows[case.id]["hd95"]) == pytest.approx(expected, abs=1e-6)
+            compared[part].append(expected)
+    metrics = finished.metrics()
+    assert metrics["conventions"]["hd95"].startswith("in mm, with the voxel sizes of the file's header; per volume")
+    for part, values in compared.items():
+        assert metrics[part]["image_hd95"] == pytest.approx(np.mean(values), abs=1e-6)
+        low, high = metrics[part]["intervals"]["image_hd95"]
+        assert low is None or low <= np.mean(values) <= high
 
 
 def test_a_run_draws_a_slice_of_each_volume(finished):

@@ -11,7 +11,7 @@ from unet_exp.build import build_datamodule
 from unet_exp.check import check_train_config
 from unet_exp.config import compose_config
 from unet_exp.data import _sampling
-from unet_exp.data._sampling import EpochSampler, EvaluationSampler
+from unet_exp.data._sampling import EpochSampler, EvaluationBatches
 
 
 def loader(root, *overrides, data="bcss", workers=0, seed=0, augmentation="nnunet_like"):
@@ -142,11 +142,11 @@ def test_ranks_share_one_global_order(monkeypatch, world_size):
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 8])
-def test_every_case_is_evaluated_exactly_once(monkeypatch, world_size):
+def test_every_case_is_evaluated_exactly_once_and_in_the_same_company(monkeypatch, world_size):
     seen = []
     for rank in range(world_size):
         monkeypatch.setattr(_sampling, "rank_and_world_size", lambda rank=rank: (rank, world_size))
-        sampler = EvaluationSampler(5)
-        seen += list(sampler)
-        assert len(sampler) == len(list(sampler))
-    assert sorted(seen) == [0, 1, 2, 3, 4]
+        batches = EvaluationBatches(11, 4)
+        seen += [batch for batch in batches if batch]
+        assert len(batches) == len(list(batches))
+    assert sorted(seen) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]]

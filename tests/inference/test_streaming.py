@@ -11,7 +11,8 @@ from torch import nn
 
 from unet_exp.errors import DataError, UserError
 from unet_exp.inference import ArrayReader, ArrayWriter, ImageJob, SlidingWindow
-from unet_exp.inference._plan import Tiling
+from unet_exp.inference._band import Band
+from unet_exp.inference._plan import Grid, Tiling
 from unet_exp.model.unet import UNet
 
 CLASSES = 4
@@ -137,7 +138,7 @@ def test_bands_come_in_order_and_complete_for_several_images(network):
         batches.append(len(windows))
         return network(normalize(windows))
 
-    engine = SlidingWindow(window_size=32, overlap=0.25, batch_size=4)
+    engine = SlidingWindow(window_size=32, overlap=0.25, alignment=1, batch_size=4)
     engine.predict_images([counted], map(ImageJob, map(ArrayReader, images), recorders))
     for image, recorder in zip(images, recorders, strict=True):
         assert all(probabilities is None for _, _, probabilities in recorder.bands)
@@ -253,7 +254,7 @@ def test_a_halo_that_does_not_fit_is_refused(options):
 
 
 _MEASURE = """
-import resource, sys
+import sys
 import numpy as np
 import torch
 from unet_exp.inference import SlidingWindow
@@ -271,7 +272,8 @@ class Nowhere:
 
 network = torch.nn.Conv2d(3, 8, 1).eval()
 SlidingWindow(window_size=128, halo=8, batch_size=2).predict([lambda w: network(w.float())], Stripes(), Nowhere())
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+from unet_exp.run.memory import peak_memory_mb
+print(peak_memory_mb())
 """
 
 
@@ -281,3 +283,42 @@ def test_peak_memory_does_not_grow_with_the_height():
         return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     assert peak(16384) - peak(2048) < 40  # MiB; the logits of the difference alone are 168
+
+
+@pytest.mark.parametrize("length", [33, 40, 47, 64, 65, 1000])
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.75])
+def test_windows_that_overlap_by_a_share_begin_where_the_network_halves_the_image(length, overlap):
+    axis = Tiling(32, overlap, None, 8, "gaussian").plan(length, 0)
+    assert axis.window == 32
+    assert axis.starts[0] == 0
+    assert all(start % 8 == 0 for start in axis.starts)
+    assert max(np.diff(axis.starts)) <= 32 * (1 - overlap)
+    assert length <= axis.extent < length + 8
+
+
+def test_overlapping_windows_of_a_unet_agree_with_one_pass_where_they_are_far_from_their_border():
+    torch.manual_seed(0)
+    unet = UNet(3, CLASSES, base_channels=2, depth=2, padding="same", norm="batch").eval()
+    image = make_image(150, 131)
+    aligned, shifted = (
+        predict(SlidingWindow(window_size=96, overlap=0.5, alignment=step, blend="crop"), [unet], image)[1]
+        for step in (4, 1)
+    )
+    expected = whole(unet, image).numpy()
+    np.testing.assert_allclose(aligned, expected, atol=1e-5)
+    assert np.abs(shifted - expected).max() > 1e-4
+
+
+@pytest.mark.parametrize("overlap", [0.1, 0.5, 0.8])
+def test_little_is_held_of_a_wide_image(overlap):
+    grid = Grid(*(Tiling(32, overlap, None, 1, "gaussian").plan(length, 0) for length in (200, 3000)))
+    band = Band(grid, CLASSES, torch.device("cpu"))
+    shared = 32 - min(np.diff(grid.rows.starts))
+    covered = np.zeros((200, 3000), int)
+    for place in grid.places(0):
+        block = band.add(place, torch.ones(CLASSES, 32, 32))
+        rows, columns = slice(block.top, block.top + 200), slice(block.left, block.left + 3000)
+        covered[rows, columns][: block.values.shape[1], : block.values.shape[2]] += 1
+        torch.testing.assert_close(block.values, torch.ones_like(block.values))
+        assert band.held <= CLASSES * (32 * 32 + 2 * shared * grid.columns.extent)
+    assert (covered == 1).all()

@@ -69,7 +69,7 @@ def write_evaluation(folder: Path, fake: FakeRun) -> None:
     names = [*background, *fake.classes]
     metrics: dict[str, Any] = {
         "checkpoint": "best",
-        "best_epoch": fake.epochs - 1,
+        "best_epoch": fake.epochs,
         "parameters": int(fake.gmacs * 1e6),
         "gmacs": fake.gmacs,
         "train_seconds": 369.0 + 10 * fake.seed,

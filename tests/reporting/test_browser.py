@@ -123,6 +123,44 @@ def test_cases_toggle_by_mouse_by_keyboard_and_all_at_once(open_page, report):
     assert grid.evaluate_all(shown) == ["view-truth"] * 3
 
 
+def test_the_buttons_for_all_cases_say_which_is_pressed(open_page, report):
+    page = open_page(report)
+    buttons = page.locator("button[data-section=s1-cases-grid]")
+    pressed = "all => all.filter(b => b.getAttribute('aria-pressed') === 'true').map(b => b.dataset.view)"
+    assert buttons.evaluate_all(pressed) == ["image"]
+    buttons.filter(has_text="error").press("Space")
+    assert buttons.evaluate_all(pressed) == ["error"]
+    page.locator(".viewer").first.get_by_text("truth", exact=True).first.click()
+    assert buttons.evaluate_all(pressed) == []
+
+
+def test_every_control_is_reached_by_the_tabulator(open_page, report):
+    page = open_page(report)
+    page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    # Of a group of radio buttons only one is a stop; the arrow keys lead to the others.
+    controls = page.locator("a[href], button:not([hidden]), summary, input:checked, .scroll").count()
+    seen = set()
+    for _ in range(controls + 5):
+        page.keyboard.press("Tab")
+        seen.add(
+            page.evaluate("""() => {
+          const all = [...document.querySelectorAll('a[href], button:not([hidden]), summary, input:checked, .scroll')];
+          return all.indexOf(document.activeElement);
+        }""")
+        )
+    assert seen - {-1} == set(range(controls))
+
+
+def test_paper_is_light_whatever_the_theme(open_page, report):
+    page = open_page(report, color_scheme="dark")
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    page.emulate_media(media="print")
+    variable = "name => getComputedStyle(document.documentElement).getPropertyValue(name).trim()"
+    assert page.evaluate(variable, "--paper") == "#fff"
+    assert page.evaluate(variable, "--series-0") == "#0072b2"
+    assert not page.locator("figure details").first.is_visible()
+
+
 def test_the_theme_follows_the_system_and_the_button(open_page, report):
     background = "getComputedStyle(document.body).backgroundColor"
     ink = "getComputedStyle(document.querySelector('svg.plot text')).fill"
@@ -178,3 +216,18 @@ def test_two_hundred_runs_give_a_page_that_is_small(open_page, tmp_path):
     assert page.locator(".viewer").count() == 8 * 3
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.evaluate("document.querySelectorAll('*').length") < 60_000
+
+
+def test_two_thousand_cases_give_a_page_as_small_as_twenty(open_page, tmp_path):
+    lesion = {"classes": ("lesion",), "target": "unet_exp.data.isic.ISIC", "config": {"data.year": 2017}}
+    for model, quality in (("unet", 0.8), ("resunet", 0.85)):
+        for images in (20, 2000):
+            fake = FakeRun(model, quality=quality, images=images, patients=images, parts=("test",), **lesion)
+            write_run(tmp_path / str(images), fake)
+    few, many = (build(tmp_path / str(images)) for images in (20, 2000))
+    assert abs(many.stat().st_size - few.stat().st_size) < 5_000  # cases are counted, not listed
+    page = open_page(many, width=390)
+    assert page.locator(".viewer img").count() == 2 * 3 * 4
+    assert page.get_by_text("2,000 of the test part").is_visible()
+    sides = page.locator(".viewer img").evaluate_all("all => all.map(i => Math.max(i.naturalWidth, i.naturalHeight))")
+    assert max(sides) <= 64

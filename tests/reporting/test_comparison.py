@@ -1,6 +1,7 @@
 """Who is compared with whom, and that the answers are those of the statistics."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -77,7 +78,14 @@ def test_datasets_are_separate_sections(tmp_path, settings):
     lesion = FakeRun(classes=("lesion",), target="unet_exp.data.isic.ISIC", config={"data.year": 2017})
     write_run(tmp_path, lesion)
     sections, _ = sections_of(tmp_path, settings)
-    assert [s.heading for s in sections] == ["bcss, test", "isic2017, test"]
+    assert [s.heading for s in sections] == ["bcss, test part", "isic2017, test part"]
+
+
+def test_generated_data_has_no_year(tmp_path, settings):
+    lesion = {"classes": ("lesion",), "target": "unet_exp.data.lesion_demo.LesionDemo", "config": {"data.year": 2017}}
+    write_run(tmp_path, FakeRun(**lesion))
+    (section,), _ = sections_of(tmp_path, settings)
+    assert section.place.dataset == "lesion_demo"
 
 
 def test_another_resolution_is_shown_but_not_compared(tmp_path, settings):
@@ -164,7 +172,7 @@ def test_a_later_evaluation_is_a_section_of_its_own(tmp_path, settings):
     later.mkdir(parents=True)
     write_evaluation(later, FakeRun("unet", images=7, parts=("test",)))
     sections, _ = sections_of(tmp_path, settings)
-    assert [s.heading for s in sections] == ["bcss, test", "bcss, test, scored again: ph2-ph2-test"]
+    assert [s.heading for s in sections] == ["bcss, test part", "bcss, test part, scored again: ph2-ph2-test"]
     assert len(sections[1].entries[0].counts[0].ids) == 7
 
 
@@ -188,3 +196,93 @@ def test_lesions_are_compared_by_the_mean_over_images(tmp_path, settings):
         write_run(tmp_path, FakeRun(model, classes=("lesion",), target="unet_exp.data.ph2.PH2"))
     (section,), _ = sections_of(tmp_path, settings)
     assert section.result.pairs[0].comparison.statistic == "image_dice"
+
+
+def test_a_copy_of_a_run_is_no_second_seed(tmp_path, settings):
+    first = write_run(tmp_path / "runs", FakeRun("unet"))
+    write_run(tmp_path / "runs", FakeRun("unet", seed=1))
+    copy = shutil.copytree(first, first.with_name(f"{first.name}-2"))
+    (section,), inventory = sections_of(tmp_path / "runs", settings)
+    assert section.entries[0].model.seeds == [0, 1]
+    (item,) = inventory.left_out
+    assert item.path == copy
+    assert "the same configuration and seed as" in item.reason
+    assert not item.damaged
+
+
+def test_runs_under_another_name_are_another_model_that_does_not_differ(tmp_path, settings):
+    for seed in range(3):
+        run = write_run(tmp_path, FakeRun("unet", seed))
+        shutil.copytree(run, run.with_name(run.name.replace("unet-", "unet_twin-")))
+    (section,), inventory = sections_of(tmp_path, settings)
+    assert names(section) == ["unet", "unet_twin"]
+    (pair,) = section.result.pairs
+    assert pair.comparison.difference == 0
+    assert (pair.verdict.answer, pair.verdict.adjusted_p) == ("no difference shown", 1)
+    assert inventory.left_out == []
+
+
+def test_a_run_of_one_epoch_is_worse(tmp_path, settings):
+    for seed in range(3):
+        write_run(tmp_path, FakeRun("unet", seed, 0.85, config={"trainer": {"max_epochs": 6}}))
+        short = {"trainer": {"max_epochs": 1}}
+        write_run(tmp_path, FakeRun("unet", seed, 0.7, config=short, name=f"unet-bcss-0000000{seed}"))
+    (section,), _ = sections_of(tmp_path, replace(settings, baseline="unet (max_epochs=6)"))
+    (pair,) = section.result.pairs
+    assert (pair.first, pair.verdict.answer) == ("unet (max_epochs=1)", "worse")
+    assert "unet (max_epochs=6) is better than unet (max_epochs=1): +0." in text.answer(pair, "Dice")
+
+
+def test_the_first_sentence_is_the_whole_answer(tmp_path, settings):
+    for number, quality in enumerate((0.86, 0.859, 0.7, 0.6)):
+        for seed in range(3):
+            write_run(tmp_path, FakeRun(f"model{number}", seed, quality))
+    (section,), _ = sections_of(tmp_path, settings)
+    best, second, *others = names(section)
+    words = text.lead(section.result.standings, section.result.pairs, "Dice")
+    assert words.startswith(f"{best} leads with Dice 0.8")
+    assert f"It is better than {others[0]} and {others[1]}. No difference from {second} is shown." in words
+    (section,), _ = sections_of(tmp_path, replace(settings, baseline=others[1]))
+    words = text.lead(section.result.standings, section.result.pairs, "Dice")
+    assert words.endswith(f"It is better than {others[1]}.")  # of the rest nothing was asked
+
+
+@pytest.mark.parametrize(
+    ("qualities", "expected"),
+    [
+        ((0.9, 0.7, 0.6), "It is better than both others."),
+        ((0.9, 0.7, 0.65, 0.6), "It is better than all 3 others."),
+        ((0.801, 0.8, 0.8), "No difference from either of the others is shown."),
+        ((0.8, 0.8, 0.8, 0.8, 0.6), "It is better than model4. No difference from model"),
+    ],
+)
+def test_all_others_are_counted(tmp_path, settings, qualities, expected):
+    for number, quality in enumerate(qualities):
+        for seed in range(3):
+            write_run(tmp_path, FakeRun(f"model{number}", seed, quality))
+    (section,), _ = sections_of(tmp_path, settings)
+    assert expected in text.lead(section.result.standings, section.result.pairs, "Dice")
+
+
+def test_scores_on_the_images_that_chose_the_epoch_are_said_to_flatter(tmp_path, settings):
+    write_run(tmp_path, FakeRun("unet"))
+    for part, said in (("val", True), ("test", False)):
+        sections, _ = sections_of(tmp_path, replace(settings, part=part))
+        (view,) = make_views(sections, settings, {})
+        assert any("chose the epoch" in warning for warning in view.warnings) is said
+
+
+def test_what_was_resampled_is_said(tmp_path, settings):
+    write_run(tmp_path, FakeRun("unet", images=20, patients=10))
+    sections, _ = sections_of(tmp_path, settings)
+    (view,) = make_views(sections, settings, {})
+    assert ("images scored", "20 of the test part") in view.split
+    assert ("unit of the intervals", "all images of a patient; there are 10") in view.split
+
+
+def test_without_an_interval_only_that_is_said_of_it(tmp_path, settings):
+    for seed in range(2):
+        write_run(tmp_path, FakeRun("unet", seed, images=4, patients=1))
+    sections, _ = sections_of(tmp_path, settings)
+    (view,) = make_views(sections, settings, {})
+    assert [w for w in view.warnings if w.startswith("Intervals")] == ["Intervals: one cluster: there is no interval."]

@@ -10,7 +10,7 @@ import pytest
 
 from tests.reporting.folders import FakeRun, write_run
 from unet_exp.reporting.build import build_report
-from unet_exp.reporting.page import latex, markdown
+from unet_exp.reporting.page import breakable, latex, markdown
 
 EVIL = "<script>alert(1)<"
 """As much of a tag as a folder name can be; the slash of a closing tag cannot be in one."""
@@ -133,6 +133,28 @@ def test_a_single_run_shows_every_topic(report):
     assert "<title>unet on bcss</title>" in page
     assert "Which model is better" not in headings
     assert "ColorJitter (p = 0.8)" in page
+
+
+def test_the_best_epoch_is_the_recorded_one(report):
+    page = report(FakeRun("unet", epochs=6))
+    assert re.search(r'<td class="number">6</td><td class="number">6</td>\s*<td>01234567</td>', page)
+
+
+def test_every_section_links_to_its_parts(report):
+    page = report(FakeRun("unet"), FakeRun("resunet", quality=0.9))
+    (contents,) = re.findall(r'<nav class="contents".*?</nav>', page, re.DOTALL)
+    linked = re.findall(r'<a href="#([^"]+)">([^<]+)</a>', contents)
+    headings = re.findall(r'<h3 id="([^"]+)">([^<]+)</h3>', page)
+    assert sorted(linked) == sorted(headings)
+
+
+def test_the_leaderboard_says_how_it_is_sorted(report):
+    page = report(FakeRun("unet"), FakeRun("resunet", quality=0.9), score="iou")
+    assert re.findall(r'aria-sort="(\w+)">([^<]+)<', page) == [("descending", "IoU")]
+
+
+def test_names_break_after_underscores_and_stay_escaped():
+    assert breakable("a_<b>") == "a_<wbr>&lt;b&gt;"
 
 
 def test_lesions_have_a_table_of_thresholds(report):

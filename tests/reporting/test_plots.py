@@ -9,7 +9,7 @@ import pytest
 from unet_exp.reporting.plots.bars import class_bars
 from unet_exp.reporting.plots.calibration import reliability_diagram
 from unet_exp.reporting.plots.canvas import SERIES, shorten
-from unet_exp.reporting.plots.curves import training_curves
+from unet_exp.reporting.plots.curves import mean_course, training_curves
 from unet_exp.reporting.plots.forest import Difference, forest_plot
 from unet_exp.reporting.plots.tradeoff import Cost, pareto_front, tradeoff_plot
 
@@ -76,6 +76,14 @@ def test_curves_need_something_logged():
     assert training_curves("c", "dice", {"m": [HISTORY]}) is None
     plot = training_curves("c", "loss", {"m": [HISTORY, HISTORY[:1]]})
     assert "m after 2 epochs: train 1.500, val 2.000" in plot.description
+
+
+def test_the_mean_course_ends_where_the_first_seed_does():
+    assert mean_course([{1: 0.2, 2: 0.4, 3: 0.9}, {1: 0.4, 2: 0.6}, {}]) == {
+        1: pytest.approx(0.3),
+        2: pytest.approx(0.5),
+    }
+    assert mean_course([{}]) == {}
 
 
 def test_the_gap_of_the_reliability_diagram_is_weighted_by_pixels():

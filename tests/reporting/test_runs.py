@@ -28,6 +28,12 @@ def test_a_run_is_found_once_and_a_bracket_in_its_name_is_no_pattern(tmp_path):
     assert find_run_folders([str(run), str(tmp_path), f"{tmp_path}/*"]) == [run]
 
 
+def test_a_run_that_a_link_leads_to_is_found_once(tmp_path):
+    run = write_run(tmp_path / "runs", FakeRun())
+    (tmp_path / "link").symlink_to(tmp_path / "runs")
+    assert find_run_folders([str(tmp_path / "runs"), f"{tmp_path}/link/*"]) == [run]
+
+
 def test_nothing_found_names_the_pattern(tmp_path):
     with pytest.raises(UserError, match=r"no run folder matches .*nowhere"):
         find_run_folders([str(tmp_path / "nowhere" / "*")])

@@ -14,7 +14,7 @@ from unet_exp.data._collection import Collection, open_collection
 from unet_exp.data._context import ContextLevel
 from unet_exp.data._dataset import Augmentation, EvaluationDataset, EvaluationSample, TrainDataset
 from unet_exp.data._loader import LoaderSettings, ShieldedLoader
-from unet_exp.data._sampling import EpochSampler, EvaluationSampler, ResumableLoader
+from unet_exp.data._sampling import EpochSampler, EvaluationBatches, ResumableLoader
 from unet_exp.data._source import ImageSource
 from unet_exp.data._split import Split, make_split
 from unet_exp.errors import DataError
@@ -129,8 +129,7 @@ class SegmentationDataModule(LightningDataModule):
         dataset = self.evaluation_dataset(self.split.cases(part))
         return ShieldedLoader(
             dataset,
-            batch_size=self._evaluation_batch_size,
-            sampler=EvaluationSampler(len(dataset)),
+            batch_sampler=EvaluationBatches(len(dataset), self._evaluation_batch_size),
             collate_fn=_as_list,
             **self._loader.torch_arguments(persistent=persistent),
         )

@@ -20,7 +20,7 @@ from unet_exp.data._image import PictureError
 
 _ORIENTATIONS: Any = nibabel.orientations  # its functions carry no annotations
 
-_SLICES_ROWS_COLUMNS = ("S", "P", "L")
+SLICES_ROWS_COLUMNS = ("S", "P", "L")
 """Where the axes of every volume point once it is read: superior, posterior, left."""
 
 _SLAB = 2**22
@@ -56,7 +56,7 @@ class Volume:
             raise volume_error(path, "unreadable", reason, "Get the file again, or remove it.") from None
         self._check(stored, orientation)
         self.axes = "".join(_ORIENTATIONS.ornt2axcodes(orientation))
-        wanted = _ORIENTATIONS.axcodes2ornt(_SLICES_ROWS_COLUMNS)
+        wanted = _ORIENTATIONS.axcodes2ornt(SLICES_ROWS_COLUMNS)
         turn = _ORIENTATIONS.ornt_transform(orientation, wanted)
         three_axes = stored[(..., *([0] * (stored.ndim - 3)))]
         self._voxels: NDArray[Any] = _ORIENTATIONS.apply_orientation(three_axes, turn)  # a view

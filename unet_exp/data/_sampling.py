@@ -62,23 +62,35 @@ class EpochSampler(Sampler[SampleKey]):
             yield self.epoch, int(index)
 
 
-class EvaluationSampler(Sampler[int]):
+class EvaluationBatches(Sampler[list[int]]):
     """Every case exactly once over all ranks: nothing is padded or repeated.
+
+    Whole batches are dealt out, so that the same cases share a forward pass on any number of ranks: results of a
+    convolution differ in their last bits with the size of the batch. A rank for which there is none gets an empty one:
+    Lightning lets a rank without batches leave out the end of the epoch too, where the others wait for it.
 
     Args:
         size: Number of cases.
+        batch_size: Cases of a batch; the last one may have fewer.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, batch_size: int) -> None:
         self.size = size
+        self.batch_size = batch_size
 
     def __len__(self) -> int:
-        rank, world_size = rank_and_world_size()
-        return len(range(rank, self.size, world_size))
+        return max(1, len(self._starts()))
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[list[int]]:
+        if not self._starts():
+            yield []
+        for start in self._starts():
+            yield list(range(start, min(start + self.batch_size, self.size)))
+
+    def _starts(self) -> range:
+        """The first case of each batch of this rank."""
         rank, world_size = rank_and_world_size()
-        yield from range(rank, self.size, world_size)
+        return range(rank * self.batch_size, self.size, world_size * self.batch_size)
 
 
 class _SkippingBatches(Sampler[list[SampleKey]]):

@@ -49,7 +49,7 @@ class Tiling:
         window_size: Side of a window in pixels; with a halo, of the largest window. None: the whole image.
         overlap: Share of a window that the next one repeats; not used with a halo.
         halo: Pixels by which a window reaches over the border between it and its neighbour.
-        alignment: With a halo, windows start at multiples of it and their sides are multiples of it.
+        alignment: Windows start at multiples of it; with a halo, their sides are multiples of it too.
         blend: How windows are joined where they overlap.
     """
 
@@ -69,22 +69,38 @@ class Tiling:
         starts: tuple[int, ...]
         if self.window_size is None:
             window, starts = length + 2 * margin, (0,)
-        elif self.halo is not None and margin == 0:
-            window, starts = self._fitted(length, self.window_size)
-        else:
-            window = self.window_size if margin else min(self.window_size, length)
+        elif margin:
+            window = self.window_size
             output = window - 2 * margin
-            repeated = output * self.overlap if self.halo is None else min(2 * self.halo, output - 1)
-            starts = _spread(max(length, output), output, round(output - repeated))
+            starts = _spread(max(length, output), output, round(output - self._shared(output)))
+        elif length <= self.window_size:
+            window, starts = length, (0,)
+        elif self.halo is not None:
+            window, starts = self._fitted(length, self.window_size, self.halo)
+        else:
+            window, starts = self.window_size, self._aligned(length, self.window_size)
         output = window - 2 * margin
         return Axis(length, starts, window, output, _weights(starts, output, self.blend))
 
-    def _fitted(self, length: int, window_size: int) -> tuple[int, tuple[int, ...]]:
+    def _shared(self, output: int) -> float:
+        """Pixels that a window shares with the next one."""
+        return output * self.overlap if self.halo is None else min(2 * self.halo, output - 1)
+
+    def _aligned(self, length: int, window: int) -> tuple[int, ...]:
+        """Windows of one size that overlap by a share of it.
+
+        Windows that do not begin where the network halves the whole image see it halved otherwise: their predictions
+        would differ from those of their neighbours, and the seams show.
+        """
+        alignment = self.alignment if window % self.alignment == 0 else 1
+        room = (_round_up(length, alignment) - window) // alignment
+        stride = max(1, round(window - self._shared(window)) // alignment)
+        steps = math.ceil(room / stride)
+        return tuple(i * room // steps * alignment for i in range(steps + 1))
+
+    def _fitted(self, length: int, window_size: int, halo: int) -> tuple[int, tuple[int, ...]]:
         """The fewest windows that fit, made no larger than they need to be: repeated pixels cost time."""
-        if length <= window_size:
-            return length, (0,)
-        assert self.halo is not None
-        shared = _round_up(2 * self.halo, self.alignment)
+        shared = _round_up(2 * halo, self.alignment)
         extent = _round_up(length, self.alignment)
         count = math.ceil((extent - shared) / (window_size - shared))
         window = _round_up(math.ceil((extent + (count - 1) * shared) / count), self.alignment)

@@ -134,13 +134,6 @@ class Predictor:
         return torch.logit(values, tiny) if len(values) == 1 else values.clamp_min(tiny).log()
 
 
-def classify(values: Tensor, *, are_probabilities: bool) -> Tensor:
-    """Class ids (H, W) uint8 from logits or probabilities (K, H, W); with one channel, class 1 or not."""
-    threshold = 0.5 if are_probabilities else 0.0
-    labels = values[0] > threshold if len(values) == 1 else values.argmax(0)
-    return labels.to(torch.uint8)
-
-
 def to_probabilities(logits: Tensor) -> Tensor:
     """Probabilities (N, K, H, W) from logits; with one channel, of class 1."""
     return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)

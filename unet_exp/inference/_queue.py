@@ -43,7 +43,11 @@ class JobQueue:
         if self._report is not None:
             self._report(self._done, self._known)
 
+    def ends_row(self, place: Place) -> bool:
+        """Whether a window is the last one of its row."""
+        return place.column == len(self.grids[place.image].columns.starts) - 1
+
     def close_after(self, place: Place) -> None:
-        """Forget an image when its last row of windows was predicted."""
-        if place.row == len(self.grids[place.image].rows.starts) - 1:
+        """Forget an image when its last window was predicted."""
+        if self.ends_row(place) and place.row == len(self.grids[place.image].rows.starts) - 1:
             del self.jobs[place.image], self.grids[place.image]

@@ -1,11 +1,11 @@
-"""From windows in their order to the complete rows of images."""
+"""From windows in their order to the complete blocks of images."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from unet_exp.inference._band import Band
+from unet_exp.inference._band import Band, Block
 from unet_exp.inference._plan import Grid, Place
 from unet_exp.inference._predictor import Predictor
 
@@ -40,20 +40,15 @@ class Stitcher:
         self._advance = advance
         self._band: Band | None = None
 
-    def join(self, windows: Iterable[Window]) -> Iterator[tuple[Place, int, Tensor]]:
-        """Predict windows, image after image and row after row.
+    def join(self, windows: Iterable[Window]) -> Iterator[Block]:
+        """Predict windows, image after image, row after row, and hand over what is complete after each.
 
-        Yields:
-            The last window that went in, the first row, and predictions (K, rows, W) that are complete.
+        A block is valid until the next one is asked for.
         """
         for batch in self._batches(windows):
             outputs = iter(self._predictor([pixels for _, pixels in batch if pixels is not None], self._collate))
             for place, pixels in batch:
-                band = self._band_of(place)
-                band.add(place, self._background if pixels is None else next(outputs))
-                complete = band.take_complete(place)
-                if complete is not None and complete[1].shape[1]:
-                    yield place, *complete
+                yield self._band_of(place).add(place, self._background if pixels is None else next(outputs))
             self._advance(len(batch))
 
     def _band_of(self, place: Place) -> Band:

@@ -48,7 +48,8 @@ class SlidingWindow:
             piece.
         overlap: Share of a window that the next one repeats.
         halo: Pixels by which windows reach over the border between them; takes the place of `overlap`.
-        alignment: With `halo`, windows begin and end at multiples of it: 2**depth of the network.
+        alignment: Windows begin at multiples of it, 2**depth of the network, if their size is one too; with `halo` it
+            must be.
         blend: ``gaussian`` favours the centre of a window (as in nnU-Net), ``linear`` fades from one to the next over
             the pixels they share, ``crop`` takes each pixel from one window.
         batch_size: Windows, or whole images of one size, per forward pass; halved when the memory is out.
@@ -109,8 +110,9 @@ class SlidingWindow:
         background = predictor.background(channels, 0, images.device)
         stitcher = Stitcher(predictor, dict.fromkeys(range(count), grid), collate=_stack, background=background)
         logits = torch.empty(count, channels, height, width, device=images.device)
-        for place, top, values in stitcher.join(_cut(images, grid, margin)):
-            logits[place.image, :, top : top + values.shape[1]] = predictor.to_logits(values)
+        for place, top, left, values in stitcher.join(_cut(images, grid, margin)):
+            rows, columns = slice(top, top + values.shape[1]), slice(left, left + values.shape[2])
+            logits[place.image, :, rows, columns] = predictor.to_logits(values)
         self.batch_size = predictor.batch_size
         return logits
 
@@ -177,16 +179,16 @@ class SlidingWindow:
             background=predictor.background(channels, self.background_class, device),
             advance=queue.advance,
         )
-        outputs: dict[int, Output] = {}
+        output: Output | None = None
         with (
             run_behind(depth=_PENDING_BANDS) as later,
             closing(map_ahead(read, queue.places(), depth=self.batch_size)) as got,
         ):
-            for place, top, values in stitcher.join(got):
-                job = queue.jobs[place.image]
-                if place.image not in outputs:
-                    outputs = {place.image: Output(predictor, job, device, probabilities=probabilities)}
-                for band in outputs[place.image].bands(top, values):
+            for block in stitcher.join(got):
+                place, job = block.place, queue.jobs[block.place.image]
+                if output is None or (place.row, place.column) == (0, 0):
+                    output = Output(predictor, job, device, probabilities=probabilities)
+                for band in output.take(block, is_last=queue.ends_row(place)):
                     later(_write, job.writer, *band)
                 queue.close_after(place)
         self.batch_size = predictor.batch_size

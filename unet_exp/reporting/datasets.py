@@ -20,7 +20,8 @@ def dataset_name(config: Mapping[str, Any]) -> str:
     name = module[-2] if len(module) > 1 else module[0]
     if name in _GENERIC:
         name = f"{name} {Path(str(data.get('root', ''))).name}"
-    return printable(f"{name}{data.get('year', '')}")
+    year = "" if name.endswith("_demo") else data.get("year", "")  # generated in the layout of that year, no more
+    return printable(f"{name}{year}")
 
 
 def split_facts(run: Run) -> Facts:

@@ -41,7 +41,7 @@ def illustrate(section: Section, settings: ReportSettings, prefix: str) -> dict[
 def _forest(section: Section, score: str, level: float, name: str) -> Iterator[Plot]:
     lines = [
         Difference(
-            f"{pair.first} – {pair.second}",
+            f"{pair.first} vs {pair.second}",
             pair.comparison.difference,
             pair.comparison.interval.low,
             pair.comparison.interval.high,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from unet_exp.reporting.datasets import dataset_name
-from unet_exp.reporting.runs import Run, printable
+from unet_exp.reporting.runs import LeftOut, Run, printable
 from unet_exp.run.identity import NOT_IDENTITY, config_hash, without
 
 _NAMED_DIFFERENCES = 3
@@ -30,6 +30,24 @@ class Model:
     def seeds(self) -> list[int]:
         """Seeds of the runs."""
         return [run.seed for run in self.runs]
+
+
+def set_repeats_aside(runs: Sequence[Run]) -> tuple[list[Run], list[LeftOut]]:
+    """Keep one run of each configuration and seed: a copy is no second seed, and would make intervals too narrow.
+
+    Args:
+        runs: The first of several equal ones is kept, whatever it scored.
+    """
+    kept: dict[tuple[str, str, str, str], Run] = {}
+    repeats = []
+    for run in runs:
+        key = (dataset_name(run.config), run.model, config_hash(run.config), run.split["hash"])
+        if key in kept:
+            reason = f"the same configuration and seed as {kept[key].path}, so it does not count as another seed"
+            repeats.append(LeftOut(run.path, reason))
+        else:
+            kept[key] = run
+    return list(kept.values()), repeats
 
 
 def group_models(runs: Sequence[Run]) -> list[Model]:

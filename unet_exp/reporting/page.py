@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 import unet_exp
 from unet_exp.reporting import text
@@ -108,11 +108,17 @@ def _environment(*, escape: bool) -> Environment:
         "amount": text.amount,
         "duration": text.duration,
         "printable": printable,
+        "breakable": breakable,
         "latex": latex,
         "markdown": markdown,
         "class_counts": _class_counts,
     }
     return environment
+
+
+def breakable(value: object) -> Markup:
+    """Escaped text that may be broken after an underscore, rather than in the middle of a word."""
+    return Markup(str(escape(printable(str(value)))).replace("_", "_<wbr>"))
 
 
 def _class_counts(counts: Mapping[str, float]) -> list[tuple[str, str]]:

@@ -100,7 +100,7 @@ def find_run_folders(patterns: Sequence[str]) -> list[Path]:
     Raises:
         UserError: If a pattern leads to no run folder.
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}
     for pattern in patterns:
         folders = [run for match in _matches(Path(pattern).expanduser()) for run in _runs_below(match)]
         if not folders:
@@ -108,8 +108,9 @@ def find_run_folders(patterns: Sequence[str]) -> list[Path]:
                 f"runs: no run folder matches {pattern!r} (looked in {Path.cwd()}). A run folder holds config.yaml and "
                 "status.json; give one, a folder of them, or a glob such as 'outputs/*/*'."
             )
-        found |= dict.fromkeys(folders)
-    return list(found)
+        for folder in folders:
+            found.setdefault(folder.resolve(), folder)  # one run, however many patterns and links lead to it
+    return list(found.values())
 
 
 def _matches(pattern: Path) -> list[Path]:

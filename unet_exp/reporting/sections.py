@@ -9,9 +9,10 @@ from unet_exp.errors import ConfigError
 from unet_exp.reporting.comparison import Entry, Result, compare_models
 from unet_exp.reporting.datasets import dataset_name
 from unet_exp.reporting.evaluations import PARTS, Evaluation
-from unet_exp.reporting.models import Model, group_models
+from unet_exp.reporting.models import Model, group_models, set_repeats_aside
 from unet_exp.reporting.runs import Inventory, LeftOut, Run
 from unet_exp.reporting.settings import ReportSettings
+from unet_exp.reporting.text import PART_NAMES
 
 
 @dataclass(frozen=True, order=True)
@@ -55,7 +56,7 @@ class Section:
     @property
     def heading(self) -> str:
         """Dataset and part, and what tells the section from others."""
-        words = [self.place.dataset, self.part]
+        words = [self.place.dataset, f"{PART_NAMES[self.part]} part"]
         if self.place.label:
             words.append(f"scored again: {self.place.label}")
         if self.other_splits:
@@ -67,12 +68,15 @@ def make_sections(inventory: Inventory, settings: ReportSettings) -> list[Sectio
     """Divide the runs into sections and compare the models of each.
 
     Args:
-        inventory: The runs; those without the part that is compared are added to what is left out.
+        inventory: The runs; those without the part that is compared, and repeats of a seed, are moved to what is left
+            out.
         settings: What is compared.
 
     Raises:
         ConfigError: If no model is called like the baseline.
     """
+    inventory.runs, repeats = set_repeats_aside(inventory.runs)
+    inventory.left_out += repeats
     groups: dict[Place, list[tuple[Run, dict[str, Evaluation]]]] = defaultdict(list)
     for run in inventory.runs:
         for place, parts in _places(run).items():

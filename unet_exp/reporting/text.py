@@ -1,11 +1,15 @@
 """Numbers and answers as people read them."""
 
 import math
+from collections.abc import Sequence
 
-from unet_exp.reporting.comparison import Pair
+from unet_exp.reporting.comparison import Pair, Standing
 from unet_exp.statistics.bootstrap import Interval
 
 NOTHING = "–"
+PART_NAMES = {"train": "training", "val": "validation", "test": "test"}
+_NAMED = 3
+"""So many models are named in the sentence on the leading one; more are counted."""
 
 
 def score(value: float | None) -> str:
@@ -70,10 +74,48 @@ def answer(pair: Pair, score_name: str) -> str:
     low, high = sorted((sign * comparison.interval.low, sign * comparison.interval.high))
     level = f"{100 * comparison.interval.level:g} %"
     amounts = f"{signed(sign * comparison.difference)} {score_name} ({level} interval {signed(low)} to {signed(high)})"
+    p = probability(pair.verdict.adjusted_p)
+    amounts += f", p {p if p.startswith('<') else f'= {p}'} after correction"
     if pair.verdict.answer == "no difference shown":
         return (
             f"No difference shown between {first} and {second}: {amounts}. This data would have shown a difference of "
             f"{score(comparison.smallest_detectable)} or more in four of five trials."
         )
-    p = probability(pair.verdict.adjusted_p)
-    return f"{first} is better than {second}: {amounts}, p {p if p.startswith('<') else f'= {p}'} after correction."
+    return f"{first} is better than {second}: {amounts}."
+
+
+def lead(standings: Sequence[Standing], pairs: Sequence[Pair], score_name: str) -> str:
+    """The whole answer in two sentences: which model leads, and over which others that is shown.
+
+    Args:
+        standings: The best first.
+        pairs: All pairs that were compared.
+        score_name: What the models are ranked by, for example `Dice`.
+    """
+    best = standings[0]
+    name, ends = best.entry.name, interval(best.interval)
+    level = f" ({100 * best.interval.level:g} % interval {ends})" if best.interval and ends else ""
+    words = f"{name} leads with {score_name} {score(best.value)}{level}."
+    others = len(standings) - 1
+    own = [pair for pair in pairs if name in (pair.first, pair.second)]
+    beaten = [_other(pair, name) for pair in own if pair.verdict.answer != "no difference shown"]
+    open_ones = [_other(pair, name) for pair in own if pair.verdict.answer == "no difference shown"]
+    if beaten:
+        words += f" It is better than {_listed(beaten, others, 'both others', f'all {others} others')}."
+    if open_ones:
+        every = f"any of the {others} others"
+        words += f" No difference from {_listed(open_ones, others, 'either of the others', every)} is shown."
+    return words
+
+
+def _other(pair: Pair, name: str) -> str:
+    return pair.second if pair.first == name else pair.first
+
+
+def _listed(names: Sequence[str], others: int, both: str, every: str) -> str:
+    """The names, or how many of all `others` they are; `both` and `every` stand for all of them."""
+    if len(names) == others > 1:
+        return both if others == 2 else every
+    if len(names) > _NAMED:
+        return f"{len(names)} of {others} others"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -31,6 +31,7 @@ class SectionView:
         id: Of its heading on the page.
         section: The comparison itself.
         score: Name of what the models are compared by.
+        lead: Which model leads, in two sentences; empty if nothing was compared.
         answers: One sentence per pair that matters.
         warnings: What limits trust in it.
         plots: Figures by topic.
@@ -51,6 +52,7 @@ class SectionView:
     id: str
     section: Section
     score: str
+    lead: str
     answers: Sequence[str]
     warnings: Sequence[str]
     plots: Mapping[str, Sequence[Plot]]
@@ -83,9 +85,19 @@ class SectionView:
         return self.section.entries[:DRAWN]
 
     @property
+    def part_name(self) -> str:
+        """The part that the models are compared on, in words."""
+        return text.PART_NAMES[self.section.part]
+
+    @property
     def class_names(self) -> Sequence[str]:
         """Scored classes."""
         return self.section.place.classes
+
+    def seed_of(self, name: str) -> int | None:
+        """Seed of the run whose pictures are shown of a model, None if it has no other."""
+        runs = next(entry.model.runs for entry in self.section.entries if entry.name == name)
+        return runs[0].seed if len(runs) > 1 else None
 
     @property
     def run_count(self) -> int:
@@ -142,6 +154,7 @@ def _make_view(
         id=identifier,
         section=section,
         score=score,
+        lead=text.lead(section.result.standings, section.result.pairs, score) if section.result.pairs else "",
         answers=[text.answer(pair, score) for pair in section.result.pairs],
         warnings=_warnings(section),
         plots=illustrate(section, settings, identifier),
@@ -152,7 +165,7 @@ def _make_view(
         missed={e.name: count for e in drawn if (count := counted_by_class(e, "missed"))},
         cases=_cases(entries, case_budget, settings.picture_side),
         differences=[(key, [config.get(key, text.NOTHING) for config in configs]) for key in keys],
-        split=split_facts(best.model.runs[0]),
+        split=[*split_facts(best.model.runs[0]), *_scored_facts(section)],
         preprocessing=preprocessing_facts(best.model.runs[0]),
         classes=class_facts(best.model.runs[0].config),
         conventions=_conventions(best),
@@ -170,6 +183,19 @@ def _cases(entries: Sequence[Entry], budget: int, side: int) -> dict[str, Sequen
         if cases:
             found[entry.name] = cases
     return found
+
+
+def _scored_facts(section: Section) -> Facts:
+    """How many images the scores are of, and what was resampled as a whole."""
+    evaluation = section.entries[0].evaluations[0]
+    if evaluation.counts is None:
+        return []
+    clusters = len(set(evaluation.counts.clusters.tolist()))
+    whole = "every image by itself" if evaluation.cluster == "image" else f"all images of a {evaluation.cluster}"
+    return [
+        ("images scored", f"{len(evaluation.counts.ids):,} of the {text.PART_NAMES[section.part]} part"),
+        ("unit of the intervals", f"{whole}; there are {clusters:,}"),
+    ]
 
 
 def _conventions(entry: Entry) -> Facts:
@@ -190,6 +216,11 @@ def _warnings(section: Section) -> list[str]:
             f"Other runs were trained on other splits of this dataset ({', '.join(section.other_splits)}). They are in "
             "sections of their own and are not compared with these."
         )
+    if section.part == "val" and not section.place.label:
+        found.append(
+            "These images also chose the epoch that was kept of every run, so all scores are a little too good. A "
+            "final result needs images that nothing was chosen on, such as a test part."
+        )
     for entry in section.entries:
         trained_on = max(evaluation.trained_on for evaluation in entry.evaluations)
         if trained_on:
@@ -206,4 +237,6 @@ def _warnings(section: Section) -> list[str]:
         )
     intervals = [s.interval for s in result.standings if s.interval] + [p.comparison.interval for p in result.pairs]
     notes = dict.fromkeys(warning for interval in intervals for warning in interval.warnings)
+    if any(note.startswith("one cluster") for note in notes):  # with no interval, nothing else limits it
+        notes = {note: None for note in notes if note.startswith("one cluster")}
     return [*found, *(f"Intervals: {note}." for note in notes if "single seed" not in note)]

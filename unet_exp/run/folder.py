@@ -141,7 +141,8 @@ class RunFolder:
         """
         path = self.checkpoints / f"{name}.ckpt"
         if not path.is_file() and not previous_checkpoint(path).is_file():
-            present = ", ".join(sorted(p.stem for p in self.checkpoints.glob("*.ckpt"))) or "none"
+            names = sorted(p.stem for p in self.checkpoints.glob("*.ckpt") if not p.stem.endswith("-previous"))
+            present = ", ".join(names) or "none"
             raise UserError(f"{path} does not exist (checkpoints there: {present}). Did the training get that far?")
         return path
 

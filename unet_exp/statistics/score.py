@@ -6,7 +6,7 @@ only scored class scores 1 (the ISIC rule).
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ class Ratios:
     numerators: Floats
     denominators: Floats
 
-    def sum_by(self, groups: NDArray[np.intp], count: int) -> "Ratios":
+    def sum_by(self, groups: NDArray[np.intp], count: int) -> Self:
         """Add up the rows of each group.
 
         Args:
@@ -47,11 +47,28 @@ class Ratios:
         numerators, denominators = np.zeros((2, count, self.numerators.shape[1]))
         np.add.at(numerators, groups, self.numerators)
         np.add.at(denominators, groups, self.denominators)
-        return Ratios(numerators, denominators)
+        return type(self)(numerators, denominators)
+
+    def combine(self, numerators: Floats, denominators: Floats) -> Floats:
+        """The statistic of sums over rows, (..., R) to (...); NaN where it is undefined."""
+        return mean_of_ratios(numerators, denominators)
 
     def value(self) -> float:
         """The statistic with every row counted once; NaN if it is undefined."""
-        return float(mean_of_ratios(self.numerators.sum(0), self.denominators.sum(0)))
+        return float(self.combine(self.numerators.sum(0), self.denominators.sum(0)))
+
+
+@dataclass(frozen=True, eq=False)
+class AbsoluteRatios(Ratios):
+    r"""A statistic :math:`\sum_r |\sum_n numerators_{nr} / \sum_n denominators_{nr}|`.
+
+    The expected calibration error has this form: r is a bin of confidence, the numerator how much the confidence of
+    its pixels exceeds their accuracy, the denominator the number of all pixels.
+    """
+
+    def combine(self, numerators: Floats, denominators: Floats) -> Floats:
+        """The statistic of sums over rows, (..., R) to (...); NaN where it is undefined."""
+        return np.asarray(np.abs(divide(numerators, denominators)).sum(-1))
 
 
 def mean_of_ratios(numerators: Floats, denominators: Floats) -> Floats:

@@ -15,10 +15,11 @@ _Style = Literal["solid", "dashed"]
 _PARTS: dict[str, _Style] = {"train": "dashed", "val": "solid"}
 _FEW_EPOCHS = 20
 """Up to this many epochs every point gets a dot; a single epoch would be invisible without."""
+_FAINT = 0.3
 
 
 def training_curves(name: str, quantity: str, models: Mapping[str, Sequence[History]]) -> Plot | None:
-    """Draw one quantity over the epochs: validation as lines, training dashed, a thin line per seed.
+    """Draw one quantity over the epochs: validation as lines, training dashed; thick the mean, faint each seed.
 
     Args:
         name: Of the file.
@@ -34,9 +35,8 @@ def training_curves(name: str, quantity: str, models: Mapping[str, Sequence[Hist
         return None
     with drawing(3.0 + 0.2 * len(models)) as (figure, axes):
         for number, seeds in enumerate(models.values()):
-            for history in seeds:
-                for part, style in _PARTS.items():
-                    _curve(axes, history, f"{part}/{quantity}", SERIES[number], style)
+            for part, style in _PARTS.items():
+                _curves(axes, seeds, f"{part}/{quantity}", SERIES[number], style)
         axes.set_ylabel(quantity)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
@@ -54,12 +54,26 @@ def training_curves(name: str, quantity: str, models: Mapping[str, Sequence[Hist
     return Plot(name, f"{quantity.capitalize()} per epoch", _describe(quantity, models), figure)
 
 
-def _curve(axes: Axes, history: History, key: str, color: str, style: _Style) -> None:
-    points = [(row.get("epoch", number) + 1, row[key]) for number, row in enumerate(history) if key in row]
-    if points:
-        epochs, values = zip(*points, strict=True)
-        marker = "." if len(history) <= _FEW_EPOCHS else ""
-        axes.plot(epochs, values, color=color, linestyle=style, linewidth=1.5, marker=marker)
+def _curves(axes: Axes, seeds: Sequence[History], key: str, color: str, style: _Style) -> None:
+    courses = [_course(history, key) for history in seeds]
+    if len(courses) > 1:
+        for course in courses:
+            axes.plot(list(course), list(course.values()), color=color, linestyle=style, linewidth=0.8, alpha=_FAINT)
+    mean = mean_course(courses)
+    marker = "." if len(mean) <= _FEW_EPOCHS else ""
+    axes.plot(list(mean), list(mean.values()), color=color, linestyle=style, linewidth=1.6, marker=marker)
+
+
+def _course(history: History, key: str) -> dict[float, float]:
+    """Values by epoch, counted from 1."""
+    return {row.get("epoch", number) + 1: row[key] for number, row in enumerate(history) if key in row}
+
+
+def mean_course(courses: Sequence[Mapping[float, float]]) -> dict[float, float]:
+    """Mean over the seeds, in epochs that all of them reached: where one has stopped early, the mean would jump."""
+    logged = [course for course in courses if course]
+    common = sorted(set.intersection(*(set(course) for course in logged))) if logged else []
+    return {epoch: float(np.mean([course[epoch] for course in logged])) for epoch in common}
 
 
 def _describe(quantity: str, models: Mapping[str, Sequence[History]]) -> str:

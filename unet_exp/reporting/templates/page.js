@@ -43,13 +43,22 @@
     button.addEventListener("click", () => {
       const grid = document.getElementById(button.dataset.section);
       for (const choice of grid.querySelectorAll(`input[value="${button.dataset.view}"]`)) choice.checked = true;
+      press(grid);
     });
   }
+  // A button is pressed while every case shows its view.
+  const press = (grid) => {
+    for (const button of document.querySelectorAll(`button[data-section="${grid.id}"]`)) {
+      const all = [...grid.querySelectorAll(`input[value="${button.dataset.view}"]`)];
+      button.setAttribute("aria-pressed", String(all.every((choice) => choice.checked)));
+    }
+  };
+  for (const grid of document.querySelectorAll(".cases-grid")) grid.addEventListener("change", () => press(grid));
 
   // Paper cannot be unfolded.
   let folded = [];
   addEventListener("beforeprint", () => {
-    folded = [...document.querySelectorAll("details:not([open])")];
+    folded = [...document.querySelectorAll("details:not([open], figure details)")];
     for (const item of folded) item.open = true;
   });
   addEventListener("afterprint", () => { for (const item of folded) item.open = false; });

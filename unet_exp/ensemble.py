@@ -1,0 +1,119 @@
+"""One or several trained runs, scored as one: the mean of their probabilities."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from unet_exp.build import build_task
+from unet_exp.check import check_train_config
+from unet_exp.data._source import ImageSource
+from unet_exp.errors import UserError
+from unet_exp.evaluation import load_weights
+from unet_exp.inference._predictor import to_probabilities
+from unet_exp.run.checkpoint_io import usable_checkpoint
+from unet_exp.run.folder import RunFolder
+from unet_exp.task import SegmentationTask
+
+_SEEN = ("in_channels", "image_size", "mpp", "score_mpp", "context_mpp", "stain", "slices", "window", "mean", "std")
+"""Keys of a dataset that must be equal: what the networks are shown, and what is scored."""
+
+
+class Ensemble(nn.Module):
+    """Several networks as one; their outputs are averaged as probabilities.
+
+    Args:
+        networks: Each takes (N, C, H, W) and gives logits (N, K, h, w).
+    """
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, K, h, w) float32 of the mean probabilities."""
+        total: Tensor = sum(to_probabilities(network(images).float()) for network in self.networks)  # type: ignore[assignment]
+        mean = total / len(self.networks)
+        tiny = torch.finfo(mean.dtype).eps
+        return torch.logit(mean, tiny) if mean.shape[1] == 1 else mean.clamp_min(tiny).log()
+
+
+@dataclass(frozen=True)
+class Member:
+    """A checkpoint of a run.
+
+    Args:
+        folder: The run.
+        file: The checkpoint.
+        config: What the run was trained with.
+        content: What the checkpoint holds.
+    """
+
+    folder: RunFolder
+    file: Path
+    config: Mapping[str, Any]
+    content: Mapping[str, Any]
+
+
+def read_members(folders: Sequence[RunFolder], checkpoints: Sequence[str]) -> list[Member]:
+    """Every named checkpoint of every run.
+
+    Raises:
+        UserError: If one is missing, damaged or named twice, or if the runs were not trained for one task.
+    """
+    members: list[Member] = []
+    for folder in folders:
+        config = folder.config()
+        for checkpoint in checkpoints:
+            file, content = usable_checkpoint(folder.checkpoint(checkpoint))
+            # Paths, not files: best.ckpt and last.ckpt are one file where the last epoch is the best.
+            if any(file.resolve() == member.file.resolve() for member in members):
+                raise UserError(f"run: {file} is named twice; each may count once in a mean.")
+            members.append(Member(folder, file, config, content))
+    for member in members[1:]:
+        _refuse_unlike(members[0], member)
+    return members
+
+
+def same_classes(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether two datasets have the classes that one network can tell apart; names of a binary task may differ."""
+    before, after = ((data.get("num_classes"), list(data.get("classes", {}))) for data in (saved, wanted))
+    return before[0] == after[0] and (before[0] == 1 or before[1] == after[1])
+
+
+def _refuse_unlike(first: Member, other: Member) -> None:
+    one, two = first.config["data"], other.config["data"]
+    differing = [key for key in _SEEN if one.get(key) != two.get(key)]
+    if not same_classes(one, two):
+        differing.insert(0, "classes")
+    if differing:
+        raise UserError(
+            f"run: {first.folder.path} and {other.folder.path} cannot be averaged: they differ in "
+            f"{', '.join(f'data.{key}' for key in differing)}."
+        )
+
+
+def build_ensemble(members: Sequence[Member], plain: Mapping[str, Any], source: ImageSource) -> SegmentationTask:
+    """The task that scores the members: of a single one as it is, of several with an `Ensemble` as its network.
+
+    Args:
+        members: At least one; the first one's loss and inference are used.
+        plain: Checked configuration of the first one, possibly with another dataset or trainer.
+        source: The dataset that is scored.
+
+    Raises:
+        UserError: If a checkpoint belongs to another network than its run's configuration says.
+    """
+    tasks = []
+    for member in members:
+        own = plain if member is members[0] else check_train_config(OmegaConf.create(dict(member.config)))
+        task = build_task({**own, "data": plain["data"], "inference": plain["inference"]}, source, {})
+        load_weights(task, member.file, member.content)
+        tasks.append(task)
+    if len(tasks) > 1:
+        tasks[0].network = Ensemble([task.network for task in tasks])
+    return tasks[0]
