@@ -50,7 +50,7 @@ def test_run_folder_keeps_the_contract(finished):
         "figures",
     }
     assert {path.name for path in finished.path.iterdir()} == expected
-    assert {path.name for path in finished.checkpoints.iterdir()} == {"last.ckpt", "best.ckpt"}
+    assert {path.name for path in finished.checkpoints.iterdir()} == {"last.ckpt", "last-previous.ckpt", "best.ckpt"}
     kinds = ("confusion", "predictions", "reliability")
     figures = {"curves", *(f"{kind}_{part}" for kind in kinds for part in ("val", "test"))}
     assert {path.stem for path in finished.figures.iterdir()} == figures

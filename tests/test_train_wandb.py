@@ -2,8 +2,10 @@
 
 import pytest
 
+from tests.resuming import Interrupt
 from tests.runs import run, tiny
 from tests.test_wandb_logger import history, of_type, sessions
+from unet_exp.errors import RunInterruptedError
 from unet_exp.run.history import read_history
 from unet_exp.task import SegmentationTask
 
@@ -44,3 +46,33 @@ def test_a_crash_is_not_finished(bcss_root, tmp_path, monkeypatch):
     (folder,) = (tmp_path / "out").glob("*/*")
     (records,) = sessions(folder)
     assert of_type(records, "exit")[0]["exit_code"] == 1
+
+
+def logged(folder) -> dict[str, list[tuple[int, float]]]:
+    """Every value with its step, over all sessions of a run, in the order of time."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for records in sessions(folder):
+        for row in history(records):
+            step = row.get("trainer/global_step")
+            for name, value in row.items():
+                if name.startswith(("train/", "val/")):
+                    found.setdefault(name, []).append((step, value))
+    return found
+
+
+@pytest.mark.parametrize(("event", "count"), [("train_batch", 4), ("train_batch", 11), ("validation_batch", 2)])
+def test_a_run_stopped_in_mid_epoch_goes_on_in_the_same_run_on_the_same_axis(event, count, bcss_root, tmp_path):
+    """No step is missing, none is logged twice."""
+    settings = ["logger=wandb", "logger.panel_every_n_epochs=0", "trainer.log_every_n_steps=1"]
+    settings += ["test_after_training=false", "checkpoint.every_n_steps=3"]
+    whole = run(tiny(bcss_root, tmp_path / "whole", *settings))
+    target = f"{Interrupt.__module__}.Interrupt"
+    interrupt = f"+callback.interrupt={{_target_: {target}, event: {event}, count: {count}, number: 15}}"
+    with pytest.raises(RunInterruptedError):
+        run(tiny(bcss_root, tmp_path / "parts", *settings, interrupt))
+    (parts,) = (tmp_path / "parts").glob("*/*")
+    run(tiny(bcss_root, tmp_path / "parts", *settings, f"resume={parts}"))
+    assert len(sessions(parts)) == 2
+    assert len({of_type(records, "run")[0]["run_id"] for records in sessions(parts)}) == 1
+    assert logged(parts) == logged(whole.path)
+    assert [step for step, _ in logged(parts)["train/loss_step"]] == list(range(16))

@@ -45,6 +45,7 @@ class TrainSettings:
         trainer: Block of the Lightning trainer.
         logger: Block of the experiment tracker, or null.
         callback: Named blocks of further callbacks, or null.
+        checkpoint: Block of when checkpoints are written; runs of before it existed have none.
     """
 
     seed: Annotated[int, Ge(0), Le(2**32 - 1)]
@@ -68,6 +69,7 @@ class TrainSettings:
     trainer: dict[str, Any]
     logger: dict[str, Any] | None
     callback: dict[str, Any] | None
+    checkpoint: dict[str, Any] | None = None
 
 
 @dataclass(kw_only=True)

@@ -13,8 +13,9 @@ from unet_exp.build import build_task
 from unet_exp.check import check_train_config
 from unet_exp.data._source import ImageSource
 from unet_exp.errors import UserError
-from unet_exp.evaluation import load_weights, read_checkpoint
+from unet_exp.evaluation import load_weights
 from unet_exp.inference._predictor import to_probabilities
+from unet_exp.run.checkpoint_io import usable_checkpoint
 from unet_exp.run.folder import RunFolder
 from unet_exp.task import SegmentationTask
 
@@ -68,10 +69,11 @@ def read_members(folders: Sequence[RunFolder], checkpoints: Sequence[str]) -> li
     for folder in folders:
         config = folder.config()
         for checkpoint in checkpoints:
-            file = folder.checkpoint(checkpoint)
-            if any(file.samefile(member.file) for member in members):
+            file, content = usable_checkpoint(folder.checkpoint(checkpoint))
+            # Paths, not files: best.ckpt and last.ckpt are one file where the last epoch is the best.
+            if any(file.resolve() == member.file.resolve() for member in members):
                 raise UserError(f"run: {file} is named twice; each may count once in a mean.")
-            members.append(Member(folder, file, config, read_checkpoint(file)))
+            members.append(Member(folder, file, config, content))
     for member in members[1:]:
         _refuse_unlike(members[0], member)
     return members

@@ -30,6 +30,7 @@ from unet_exp.files import write_json
 from unet_exp.metric import image_scores, summary
 from unet_exp.observation import CaseObserver, Details, observing_device
 from unet_exp.per_image import Row, case_rows, empty_score, write_table
+from unet_exp.run.checkpoint_io import read_checkpoint
 from unet_exp.run.memory import peak_memory_mb
 from unet_exp.task import SegmentationTask
 
@@ -59,21 +60,6 @@ class PartResult:
     trained_on: frozenset[str] = frozenset()
     details: Details | None = None
     seconds: float = math.nan
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Content of a checkpoint, on the CPU.
-
-    Raises:
-        UserError: If the file is damaged.
-    """
-    try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        _ = content["state_dict"]
-    except Exception as error:  # torch.load raises a dozen types on damaged files
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} is damaged and cannot be loaded ({reason}). Is there another checkpoint?") from None
-    return content
 
 
 def load_weights(task: SegmentationTask, checkpoint: Path, content: Mapping[str, Any] | None = None) -> None:

@@ -15,8 +15,16 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` to `path` by way of a temporary file in the same folder, which is made if necessary.
 
     Raises:
-        OSError: If the folder cannot be written; what `path` held before is untouched.
+        OSError: If the folder cannot be written, naming `path`; what it held before is untouched.
     """
+    try:
+        _replace_content(path, content)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+def _replace_content(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     temporary = Path(name)
@@ -30,6 +38,15 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Make sure that new names in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -17,6 +17,8 @@ from unet_exp.metric import Cases, SegmentationMetric, confusion_matrix, summary
 TrainBatch = dict[str, Tensor]
 EvaluationBatch = list[dict[str, Any]]
 Outputs = list[dict[str, Any]]
+TrainSums = dict[str, Tensor]
+"""Of an epoch so far: `matrix` (K, K), `loss` times samples, and `samples`."""
 
 # N images, C channels, K classes, H x W pixels.
 
@@ -87,7 +89,7 @@ class SegmentationTask(LightningModule):
         self.scored: Cases | None = None
         self.observer: Callable[[Tensor, Tensor, dict[str, Any]], None] | None = None
         self.test_name = "test"
-        self._train_matrix: Tensor | None = None
+        self._train_sums: TrainSums | None = None
         self._losses: list[Tensor] = []
 
     def forward(self, images: Tensor) -> Tensor:
@@ -115,8 +117,12 @@ class SegmentationTask(LightningModule):
         return F.interpolate(logits, tuple(size), mode="bilinear", align_corners=False)
 
     def on_train_batch_start(self, batch: TrainBatch, batch_idx: int) -> None:  # noqa: ARG002
-        """Make dropout a function of (seed, epoch, batch, rank), so that a resumed run repeats an uninterrupted one."""
-        entropy = [self._seed, self.current_epoch, batch_idx, self.global_rank]
+        """Let a resumed run draw what an uninterrupted one does."""
+        self.seed_batch(self.current_epoch, batch_idx, self.global_rank)
+
+    def seed_batch(self, epoch: int, batch_index: int, rank: int) -> None:
+        """Make dropout a function of seed, epoch, batch and rank."""
+        entropy = [self._seed, epoch, batch_index, rank]
         torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:  # noqa: ARG002
@@ -125,27 +131,31 @@ class SegmentationTask(LightningModule):
         outputs = self.network(self.normalize(batch["image"]))
         loss: Tensor = self.criterion(outputs, target)
         self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False, prog_bar=True)
-        self.log("train/loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(target), sync_dist=True)
-        self._count(outputs if isinstance(outputs, Tensor) else outputs[0], target)
+        self._count(outputs if isinstance(outputs, Tensor) else outputs[0], target, loss.detach())
         return loss
 
     @torch.no_grad()
-    def _count(self, logits: Tensor, target: Tensor) -> None:
+    def _count(self, logits: Tensor, target: Tensor, loss: Tensor) -> None:
+        """Add to the sums of the epoch, which are kept in checkpoints; those of Lightning are not."""
         matrix = confusion_matrix(
             self.classify(logits),
             _center_crop(target, logits.shape[-2:]),
             num_classes=len(self.data.class_names),
             ignore_index=self.data.ignore_index,
         )
-        self._train_matrix = matrix if self._train_matrix is None else self._train_matrix + matrix
+        count = len(target)
+        new = {"matrix": matrix, "loss": loss.float() * count, "samples": torch.tensor(count, device=loss.device)}
+        old = self._train_sums
+        self._train_sums = new if old is None else {key: old[key].to(loss.device) + new[key] for key in new}
 
     def on_train_epoch_end(self) -> None:
-        """Log Dice and accuracy over the pixels trained on: the curve to hold the validation curve against."""
-        if self._train_matrix is None:
+        """Log mean loss, and Dice and accuracy over the pixels trained on: to hold the validation curve against."""
+        if self._train_sums is None:
             return
-        matrix = self._sum_over_ranks(self._train_matrix)
-        self._train_matrix = None
-        scores = self._summary(matrix[None].cpu())
+        sums = {key: self._sum_over_ranks(value.to(self.device)) for key, value in self._train_sums.items()}
+        self._train_sums = None
+        scores = self._summary(sums["matrix"][None].cpu())
+        self.log("train/loss", sums["loss"] / sums["samples"])
         self.log_dict({f"train/{name}": scores[f"global_{name}"] for name in ("dice", "iou", "accuracy")})
 
     def validation_step(self, batch: EvaluationBatch, batch_idx: int) -> Any:  # noqa: ARG002
@@ -195,9 +205,13 @@ class SegmentationTask(LightningModule):
         self.log_dict({f"{stage}/loss": total / count, **{f"{stage}/{name}": v for name, v in scores.items()}})
 
     def _sum_over_ranks(self, value: Tensor) -> Tensor:
+        return self._of_all_ranks(value).sum(0)
+
+    def _of_all_ranks(self, value: Tensor) -> Tensor:
+        """What each rank has, (R, ...)."""
         gathered = self.all_gather(value)
         assert isinstance(gathered, Tensor)
-        return gathered.reshape(-1, *value.shape).sum(0)
+        return gathered.reshape(-1, *value.shape)
 
     @property
     def score_names(self) -> list[str]:
@@ -223,8 +237,22 @@ class SegmentationTask(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what identifies the run; only plain containers, so that `weights_only=True` loads it."""
+        """Add what identifies the run, and the epoch's sums; only tensors and plain containers."""
         checkpoint["unet_exp"] = self._checkpoint_extras
+        if self._train_sums is not None:
+            sums = {key: self._of_all_ranks(value.to(self.device)).cpu() for key, value in self._train_sums.items()}
+            checkpoint["train_sums"] = sums
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Continue the sums of an epoch that was not over; with another number of ranks, rank 0 has them all."""
+        sums: TrainSums | None = checkpoint.get("train_sums")
+        if sums is None:
+            return
+        rank, world_size = self.global_rank, self.trainer.world_size
+        if len(sums["loss"]) == world_size:
+            self._train_sums = {key: value[rank] for key, value in sums.items()}
+        else:
+            self._train_sums = {key: value.sum(0) * (rank == 0) for key, value in sums.items()}
 
 
 def _groups_of_one_size(batch: EvaluationBatch) -> list[EvaluationBatch]:

@@ -12,21 +12,24 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from unet_exp.build import NetworkCost, build_datamodule, build_task, measure_cost
+from unet_exp.callback._checkpoint import CheckpointWriter
+from unet_exp.callback._finite import StopOnNonFiniteLoss
 from unet_exp.callback._history import HistoryWriter
-from unet_exp.callback._stop import StopOnSignal
 from unet_exp.check import check_train_config
 from unet_exp.data._datamodule import SegmentationDataModule
 from unet_exp.errors import ConfigError, UserError
-from unet_exp.evaluation import draw_results, evaluate_part, load_weights, read_checkpoint, write_results
+from unet_exp.evaluation import draw_results, evaluate_part, load_weights, write_results
 from unet_exp.figure.curves import save_curves
 from unet_exp.files import write_json
 from unet_exp.instantiate import build
+from unet_exp.run.checkpoint_io import DurableCheckpointIO, usable_checkpoint
 from unet_exp.run.console import print_table, score_rows
+from unet_exp.run.disk import remove_temporary_files
 from unet_exp.run.environment import describe_environment, device_name
 from unet_exp.run.folder import RunFolder
 from unet_exp.run.history import read_history, train_seconds
@@ -71,12 +74,12 @@ def train(config: DictConfig, *, names: Mapping[str, str], overrides: Sequence[s
     _check_hardware(plain)
     _ = datamodule.train_dataset  # faults of the training data are found before the run folder is made
     folder = _resumed_folder(plain, split) if plain["resume"] else _new_folder(plain, names)
+    checkpoint = usable_checkpoint(folder.checkpoint("last"))[0] if plain["resume"] else None
     with stop_request() as request, _recorded(folder), _tracked(plain, folder) as tracker:
         trainer = build_trainer(plain, folder, _callbacks(plain, folder, request, tracker), tracker)
         environment = describe_environment(overrides, trainer.strategy.root_device)
         _write_beginnings(folder, plain, split, environment)
         _print_start(folder, names, cost, datamodule, trainer)
-        checkpoint = folder.checkpoint("last") if plain["resume"] else None
         trainer.fit(task, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
         _conclude(trainer, task, datamodule, folder, plain, cost)
     return folder.path
@@ -110,6 +113,7 @@ def build_trainer(
         default_root_dir=str(folder.path),
         logger=tracker.lightning_logger if tracker else False,
         callbacks=list(callbacks),
+        plugins=[DurableCheckpointIO()],
         enable_model_summary=False,
         # In a log file Lightning would print a bar of its own; the lines of HistoryWriter are for that.
         enable_progress_bar=config["trainer"]["enable_progress_bar"] and sys.stderr.isatty(),
@@ -145,7 +149,8 @@ def _resumed_folder(config: Mapping[str, Any], split: Mapping[str, Any]) -> RunF
             f"{folder.path} was trained on another split of the data ({saved['hash']}, now {split['hash']}): images "
             "were added, removed or moved. Restore the files, or start a new run."
         )
-    read_checkpoint(folder.checkpoint("last"))
+    if is_first_process():
+        remove_temporary_files(folder.path)
     return folder
 
 
@@ -186,20 +191,17 @@ def _tracked(config: Mapping[str, Any], folder: RunFolder) -> Iterator[Any]:
 
 def _callbacks(config: Mapping[str, Any], folder: RunFolder, request: StopRequest, tracker: Any) -> list[Callback]:
     """What every run has, what the tracker brings, and what the user has chosen."""
-    checkpoint = ModelCheckpoint(
-        dirpath=folder.checkpoints,
-        filename="best",
+    checkpoint = CheckpointWriter(
+        last=folder.last_checkpoint,
+        best=folder.best_checkpoint,
         monitor=config["monitor"],
-        mode="max",
-        save_top_k=1,
-        save_last=True,
-        save_on_exception=False,
-        enable_version_counter=False,
+        request=request,
+        settings=build(config, "checkpoint"),
     )
     callbacks: list[Callback] = [
         *build(config, "callback").values(),
         *(tracker.callbacks if tracker else ()),
-        StopOnSignal(request, folder.last_checkpoint),
+        StopOnNonFiniteLoss(folder.path, request),
         HistoryWriter(folder.history_file, config["monitor"]),
         checkpoint,
     ]

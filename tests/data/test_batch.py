@@ -75,7 +75,7 @@ def test_counting_no_further_than_needed_draws_the_same_patches(min_valid_fracti
     patches = dataset(min_valid_fraction, size)
     for seed in range(200):
         expected = place_by_counting_everything(patches, np.random.default_rng(seed), min_valid_fraction, size)
-        assert patches._place(np.random.default_rng(seed)) == expected
+        assert patches.place(0, np.random.default_rng(seed)) == expected
 
 
 def test_a_sample_is_the_same_alone_and_in_a_batch():

@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from unet_exp.errors import DataError
+from unet_exp.files import sync_folder
 
 
 def make_once(folder: Path, is_current: Callable[[], bool], make: Callable[[Path], None]) -> None:
@@ -59,12 +60,3 @@ def _make_and_move(folder: Path, make: Callable[[Path], None]) -> None:
         sync_folder(folder.parent)
     finally:
         _remove_leftovers(folder)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make sure that new names in a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -13,7 +13,7 @@ from unet_exp.data._case import Case, Image, Labels
 from unet_exp.data._collection import Collection, open_collection
 from unet_exp.data._context import ContextLevel
 from unet_exp.data._dataset import Augmentation, EvaluationDataset, EvaluationSample, TrainDataset
-from unet_exp.data._loader import LoaderSettings
+from unet_exp.data._loader import LoaderSettings, ShieldedLoader
 from unet_exp.data._sampling import EpochSampler, EvaluationBatches, ResumableLoader
 from unet_exp.data._source import ImageSource
 from unet_exp.data._split import Split, make_split
@@ -90,6 +90,15 @@ class SegmentationDataModule(LightningDataModule):
             self._train_loader.load_state_dict(self._resumed_position)
         return self._train_loader
 
+    def samples_of_batch(self, index: int) -> list[dict[str, Any]]:
+        """What a training batch of the epoch being served consists of: per sample its key, case, and place in it."""
+        assert self._train_loader is not None
+        samples = []
+        for key in self._train_loader.keys_of_batch(index):
+            choice, *place = self.train_dataset.place_of(key)
+            samples.append({"epoch": key[0], "index": key[1], "case": self.split.train[choice].id, "place": place})
+        return samples
+
     def state_dict(self) -> dict[str, Any]:
         """Position in the training data, kept in every checkpoint.
 
@@ -118,7 +127,7 @@ class SegmentationDataModule(LightningDataModule):
             persistent: Whether the loader is iterated more than once.
         """
         dataset = self.evaluation_dataset(self.split.cases(part))
-        return DataLoader(
+        return ShieldedLoader(
             dataset,
             batch_sampler=EvaluationBatches(len(dataset), self._evaluation_batch_size),
             collate_fn=_as_list,

@@ -71,6 +71,14 @@ class TrainDataset(Dataset[TrainSample]):
     def draw(self, index: int, generator: np.random.Generator) -> Arrays:
         """The sample before augmentation; its arrays are never written to."""
 
+    @abstractmethod
+    def place(self, index: int, generator: np.random.Generator) -> tuple[int, ...]:
+        """Where `draw` takes a sample from: position of the case, then slice, top and left as far as there are."""
+
+    def place_of(self, key: SampleKey) -> tuple[int, ...]:
+        """Where the sample of a key comes from, see `place`."""
+        return self.place(key[1], sample_generator(self._seed, key))
+
     def __getitem__(self, key: SampleKey) -> TrainSample:
         return {name: tensor[0] for name, tensor in self.__getitems__([key]).items()}
 
@@ -137,16 +145,16 @@ class PatchDataset(TrainDataset):
     def __len__(self) -> int:
         return self._length
 
-    def draw(self, index: int, generator: np.random.Generator) -> Arrays:  # noqa: ARG002
+    def draw(self, index: int, generator: np.random.Generator) -> Arrays:
         """The patch at a drawn place, and what lies around it."""
-        choice, top, left = self._place(generator)
+        choice, top, left = self.place(index, generator)
         case, window = self._cases[choice], self._window(top, left)
         arrays: Arrays = {"image": case.image[window], "mask": case.labels[window]}
         for context in self._contexts:
             arrays |= context.crop(choice, top, left, self._patch_size, self._ignore_index)
         return arrays
 
-    def _place(self, generator: np.random.Generator) -> tuple[int, int, int]:
+    def place(self, index: int, generator: np.random.Generator) -> tuple[int, int, int]:  # noqa: ARG002
         """Draw until enough of the patch is labelled; after some tries the best one, never one without a label."""
         best, best_fraction = (0, 0, 0), 0.0
         for _ in range(self._TRIES):
@@ -189,6 +197,10 @@ class WholeImageDataset(TrainDataset):
 
     def __len__(self) -> int:
         return len(self._cases)
+
+    def place(self, index: int, generator: np.random.Generator) -> tuple[int]:  # noqa: ARG002
+        """The image of that index."""
+        return (index,)
 
     def draw(self, index: int, generator: np.random.Generator) -> Arrays:  # noqa: ARG002
         """The image of that index."""

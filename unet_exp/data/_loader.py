@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import cv2
+from torch.utils.data import DataLoader
 
 from unet_exp.bounds import NonNegativeInt, PositiveInt
 
@@ -42,6 +43,18 @@ class LoaderSettings:
             arguments["prefetch_factor"] = self.prefetch_factor
             arguments["persistent_workers"] = self.persistent_workers and persistent
         return arguments
+
+
+class ShieldedLoader(DataLoader[Any]):
+    """A loader whose workers are born with signals blocked, so that none can die before `_start_worker` has run."""
+
+    def _get_iterator(self) -> Any:
+        signals = {signal.SIGINT, signal.SIGTERM}
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        try:
+            return super()._get_iterator()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker(_worker: int) -> None:

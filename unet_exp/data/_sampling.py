@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import distributed
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 
 from unet_exp.data._handover import Handover
+from unet_exp.data._loader import ShieldedLoader
 
 SampleKey = tuple[int, int]
 """(epoch, index): everything drawn for a sample follows from it and the seed."""
@@ -115,7 +116,7 @@ class _SkippingBatches(Sampler[list[SampleKey]]):
             yield keys[start : start + self.batch_size]
 
 
-class ResumableLoader(DataLoader[Any]):
+class ResumableLoader(ShieldedLoader):
     """Training loader that continues in mid-epoch where a checkpoint left it.
 
     The state counts the batches handed out, not those that workers have prepared ahead, so none is lost or
@@ -152,11 +153,17 @@ class ResumableLoader(DataLoader[Any]):
         self._handover.begin()
         return self._handover
 
+    def keys_of_batch(self, index: int) -> list[SampleKey]:
+        """Keys of the samples of a batch of the epoch being served, the first batch being 0."""
+        keys, size = list(self._batches.sampler), self._batches.batch_size
+        return keys[index * size : (index + 1) * size]
+
     def state_dict(self) -> dict[str, int]:
         """The epoch being served and how many of its batches were handed out."""
         return {"epoch": self._batches.sampler.epoch, "batches": self._handed_out}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Let an iteration of the same epoch start after the batches of `state`."""
+        self._handed_out = state["batches"]  # of a finished epoch nothing more is asked
         self._batches.resumed_epoch = state["epoch"]
         self._batches.resumed_batches = state["batches"]

@@ -46,9 +46,13 @@ class SliceDataset(TrainDataset):
     def __len__(self) -> int:
         return self._length
 
-    def draw(self, index: int, generator: np.random.Generator) -> Arrays:  # noqa: ARG002
+    def place(self, index: int, generator: np.random.Generator) -> tuple[int, int, int, int]:  # noqa: ARG002
+        """Volume, slice, top and left."""
+        return self._picker.pick(generator)
+
+    def draw(self, index: int, generator: np.random.Generator) -> Arrays:
         """The crop at a drawn place."""
-        choice, center, top, left = self._picker.pick(generator)
+        choice, center, top, left = self.place(index, generator)
         volume = self._volumes[choice]
         rows, columns = slice(top, top + self._patch_size), slice(left, left + self._patch_size)
         image = slice_stack(volume.image, center, self._slices, rows, columns)

@@ -10,12 +10,12 @@ from torch import nn
 from unet_exp.check import check_train_config
 from unet_exp.data._source import ImageSource
 from unet_exp.errors import UserError
-from unet_exp.evaluation import read_checkpoint
 from unet_exp.inference._predictor import Network
 from unet_exp.instantiate import build
 from unet_exp.prediction.byte_network import ByteNetwork
 from unet_exp.prediction.description import ModelDescription
 from unet_exp.prediction.description_of_run import describe_run
+from unet_exp.run.checkpoint_io import usable_checkpoint
 from unet_exp.run.folder import RunFolder
 
 _PREFIX = "network."
@@ -38,9 +38,9 @@ def load_run(path: Path, checkpoint: str, device: torch.device) -> tuple[ModelDe
     folder = RunFolder.open(path)
     config = check_train_config(OmegaConf.create(folder.config()))
     source: ImageSource = build(config, "data")
-    file = folder.checkpoint(checkpoint)
+    file, content = usable_checkpoint(folder.checkpoint(checkpoint))
     network: nn.Module = build(config, "model")
-    weights = read_checkpoint(file)["state_dict"]
+    weights = content["state_dict"]
     own = {name.removeprefix(_PREFIX): value for name, value in weights.items() if name.startswith(_PREFIX)}
     try:
         network.load_state_dict(own)

@@ -6,7 +6,8 @@
     environment.json   versions, git commit, command line, device
     split.json         ids of every part, with a hash
     status.json        running / finished / failed / interrupted, and why
-    checkpoints/       last.ckpt, best.ckpt
+    checkpoints/       last.ckpt, last-previous.ckpt (the one before it), best.ckpt
+    nonfinite_loss.ckpt  batch and weights of a loss that was not a number, if that stopped the run
     history.csv        one row per epoch
     metrics.json       scores of the best checkpoint
     per_image.csv      the same, image by image
@@ -15,6 +16,7 @@
 """
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -26,8 +28,14 @@ from omegaconf import OmegaConf
 
 from unet_exp.errors import RunInterruptedError, UserError, plain_message
 from unet_exp.files import write_json, write_text
+from unet_exp.run.disk import disk_error, is_disk_error
 
 State = Literal["running", "finished", "failed", "interrupted"]
+
+
+def previous_checkpoint(path: Path) -> Path:
+    """Where the checkpoint that was replaced by `path` is kept."""
+    return path.with_name(f"{path.stem}-previous{path.suffix}")
 
 
 class RunFolder:
@@ -114,33 +122,64 @@ class RunFolder:
 
     def write_status(self, state: State, reason: str = "") -> None:
         """Record what became of the run."""
-        write_json(self.status_file, {"state": state, "reason": reason, "time": datetime.now(UTC).isoformat()})
+        content = {"state": state, "reason": reason, "time": datetime.now(UTC).isoformat()}
+        try:
+            write_json(self.status_file, content)
+        except OSError:
+            if not self.status_file.is_file():
+                raise
+            # A full disk still takes what fits into the place of the old content.
+            with self.status_file.open("r+", encoding="utf-8") as file:
+                json.dump(content, file)
+                file.truncate()
 
     def checkpoint(self, name: str) -> Path:
-        """Path of the checkpoint `best` or `last`.
+        """Path of the checkpoint `best` or `last`; where it is gone, the one before it is still there.
 
         Raises:
             UserError: If the run has not written it.
         """
         path = self.checkpoints / f"{name}.ckpt"
-        if not path.is_file():
-            present = ", ".join(sorted(p.stem for p in self.checkpoints.glob("*.ckpt"))) or "none"
+        if not path.is_file() and not previous_checkpoint(path).is_file():
+            names = sorted(p.stem for p in self.checkpoints.glob("*.ckpt") if not p.stem.endswith("-previous"))
+            present = ", ".join(names) or "none"
             raise UserError(f"{path} does not exist (checkpoints there: {present}). Did the training get that far?")
         return path
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
-        """Keep status.json truthful, whatever ends the block."""
-        self.write_status("running")
+        """Keep status.json truthful, whatever ends the block.
+
+        Raises:
+            UserError: If the disk of the run folder is full or cannot be written.
+        """
         try:
+            self.write_status("running")
             yield
+            self.write_status("finished")
         except RunInterruptedError as error:
-            self.write_status("interrupted", str(error))
+            self._write_end("interrupted", str(error))
             raise
         except (KeyboardInterrupt, SystemExit) as error:
-            self.write_status("interrupted", type(error).__name__)
+            self._write_end("interrupted", type(error).__name__)
             raise
         except BaseException as error:
-            self.write_status("failed", f"{type(error).__name__}: {plain_message(error)}")
-            raise
-        self.write_status("finished")
+            explained = self._explained(error)
+            self._write_end("failed", f"{type(explained).__name__}: {plain_message(explained)}")
+            if explained is error:
+                raise
+            raise explained from None
+
+    def _write_end(self, state: State, reason: str) -> None:
+        """Record the end; where that is impossible, what has ended the run must still reach the user."""
+        try:
+            self.write_status(state, reason)
+        except OSError as error:
+            sys.stderr.write(f"{self.status_file} could not be written ({error.strerror}): the run is {state}.\n")
+
+    def _explained(self, error: BaseException) -> BaseException:
+        if isinstance(error, OSError) and is_disk_error(error) and error.filename is not None:
+            path = Path(str(error.filename))
+            if path.resolve().is_relative_to(self.path.resolve()):
+                return disk_error(path, error)
+        return error

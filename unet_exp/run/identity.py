@@ -14,6 +14,7 @@ NOT_IDENTITY = (
     "store_folder",
     "resume",
     "logger",
+    "checkpoint",
     "data.root",
     "data.url",
     "data.girder_url",

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from unet_exp.errors import RunInterruptedError
+from unet_exp.errors import RunInterruptedError, UserError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -15,6 +15,8 @@ class StopRequest:
 
     def __init__(self) -> None:
         self._signal: signal.Signals | None = None
+        self.failed = False
+        self._failure: Exception = UserError("Another process of this training has stopped; its message says why.")
 
     def __bool__(self) -> bool:
         return self._signal is not None
@@ -25,8 +27,16 @@ class StopRequest:
             raise KeyboardInterrupt
         self._signal = self._signal or signal.Signals(number)
 
+    def fail(self, error: Exception) -> None:
+        """Let training end with an error as soon as all processes know of it."""
+        self.failed, self._failure = True, error
+
+    def failure(self) -> Exception:
+        """The exception to end training with if this process, or another one, has failed."""
+        return self._failure
+
     def error(self) -> RunInterruptedError:
-        """The exception to end training with."""
+        """The exception to end training with after a signal."""
         number = self._signal or signal.SIGTERM
         return RunInterruptedError(number.name, 128 + number)
 
