@@ -12,6 +12,7 @@
     per_image.csv      the same, image by image
     figures/           curves, confusion matrices, prediction panels
     evaluation/        what `python -m unet_exp.evaluate` wrote later
+    log.txt, job.json  of a job of a sweep: what it wrote to the terminal; attempts and exit code
 """
 
 import json
@@ -115,6 +116,14 @@ class RunFolder:
     def write_status(self, state: State, reason: str = "") -> None:
         """Record what became of the run."""
         write_json(self.status_file, {"state": state, "reason": reason, "time": datetime.now(UTC).isoformat()})
+
+    def status(self) -> dict[str, Any]:
+        """What status.json holds, empty if it is absent or damaged."""
+        try:
+            status = json.loads(self.status_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return status if isinstance(status, dict) else {}
 
     def checkpoint(self, name: str) -> Path:
         """Path of the checkpoint `best` or `last`.
