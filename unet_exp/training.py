@@ -27,6 +27,7 @@ from unet_exp.figure.curves import save_curves
 from unet_exp.files import write_json
 from unet_exp.instantiate import build
 from unet_exp.run.console import print_table, score_rows
+from unet_exp.run.distributed import leave_together
 from unet_exp.run.environment import describe_environment, device_name
 from unet_exp.run.folder import RunFolder
 from unet_exp.run.history import read_history, train_seconds
@@ -81,6 +82,7 @@ def train(config: DictConfig, *, names: Mapping[str, str], overrides: Sequence[s
         checkpoint = folder.checkpoint("last") if plain["resume"] else None
         trainer.fit(task, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
         _conclude(trainer, task, datamodule, folder, plain, cost)
+        leave_together(trainer)
     return folder.path
 
 

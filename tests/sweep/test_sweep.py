@@ -105,7 +105,7 @@ def test_a_sweep_with_crashes_whose_launcher_is_killed_is_completed_by_repeating
     known = len(sweep.trained())
     code, output = sweep.launch()
     assert code == 0
-    assert "12 of them finished earlier" in output or output.count("finished ") >= 12
+    assert "12 jobs: 12 finished" in output
     assert len(sweep.trained()) == known  # nothing was left to do
 
 
@@ -159,13 +159,12 @@ def test_two_launches_share_the_work(bcss_root, tmp_path):
 def test_distributed_trainings_work_in_sweeps_and_crash_alone(bcss_root, tmp_path):
     """In Hydra's own sweeps, rank 1 replays the whole sweep, and a crash leaves the ranks in different jobs forever."""
     ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "loader.batch_size=2", "trainer.max_epochs=1")
-    plan = {"1/0": "raise", "2/1": "raise", "3/1": "kill"}
-    sweep = Sweep(bcss_root, tmp_path, "0,1,2,3,4", *ddp, plan=plan)
+    sweep = Sweep(bcss_root, tmp_path, "0,1,2", *ddp, plan={"0/0": "raise", "1/1": "kill"})
     code, output = sweep.launch()
     assert code == 1
-    assert sweep.states() == {"0": "finished", "1": "failed", "2": "failed", "3": "failed", "4": "finished"}, output
+    assert sweep.states() == {"0": "failed", "1": "failed", "2": "finished"}, output
     assert "cosmic ray" in output
-    assert Counter(sweep.trained()) == Counter(["0", "1", "2", "3", "4"])  # once each, whatever the number of ranks
+    assert Counter(sweep.trained()) == Counter(["0", "1", "2"])  # once each, whatever the number of ranks
     assert {path.name for path in sweep.output.iterdir()} == {"study"}  # no second sweep folder
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from unet_exp.run.lock import FolderLock
 from unet_exp.sweep.membership import FOLDER_VARIABLE, LAUNCHER_VARIABLE
 
-_RANK_VARIABLES = frozenset(
+_OF_ONE_TRAINING = frozenset(
     {
         "RANK",
         "LOCAL_RANK",
@@ -25,12 +25,16 @@ _RANK_VARIABLES = frozenset(
         "LOCAL_WORLD_SIZE",
         "GROUP_WORLD_SIZE",
         "ROLE_WORLD_SIZE",
+        "WANDB_RUN_ID",
+        "WANDB_RESUME",
+        "WANDB_SWEEP_ID",
+        "WANDB_SWEEP_PARAM_PATH",
         "UNET_EXP_RUN_FOLDER",
         FOLDER_VARIABLE,
         LAUNCHER_VARIABLE,
     }
 )
-_RANK_PREFIXES = ("MASTER_", "SLURM_", "TORCHELASTIC_", "PL_", "PMI_", "PMIX_", "OMPI_")
+_OF_ONE_LAUNCHER = ("MASTER_", "SLURM_", "TORCHELASTIC_", "PL_", "PMI_", "PMIX_", "OMPI_")
 
 _HEADING = "--- started "
 """Begins each attempt in the log of a job."""
@@ -40,11 +44,11 @@ _GRACE = 5.0
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what another training would tell this one about its rank."""
+    """The environment without what another training would tell this one about its rank and its W&B run."""
     return {
         name: value
         for name, value in environment.items()
-        if name not in _RANK_VARIABLES and not name.startswith(_RANK_PREFIXES)
+        if name not in _OF_ONE_TRAINING and not name.startswith(_OF_ONE_LAUNCHER)
     }
 
 
