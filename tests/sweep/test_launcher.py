@@ -2,15 +2,19 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from tests.conftest import REPOSITORY
 from unet_exp.config import compose_config, to_plain
+from unet_exp.locations import CONFIG_FOLDER
 from unet_exp.sweep.launcher import SweepLauncher
 from unet_exp.sweep.settings import SweepSettings
 
@@ -66,6 +70,29 @@ def test_the_sweep_itself_does_without_torch(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "Sweep of 6 jobs" in done.stdout
     assert "ended with 1" in done.stdout  # nothing was trained, and Hydra alone would have said that all is well
+
+
+def test_the_command_of_the_documentation_has_36_jobs(tmp_path):
+    text = (REPOSITORY / "docs" / "sweeps.md").read_text()
+    arguments = shlex.split(re.search(r"python -m unet_exp.train (-m .*)", text)[1])
+    code = (
+        "import sys\n"
+        "from unet_exp.sweep import session\n"
+        "session.Runner.run = lambda self, request: None\n"
+        f"sys.argv = ['train', *{arguments!r}]\n"
+        "from unet_exp.train import main\n"
+        "main()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert f"Sweep of 36 jobs: {tmp_path}/outputs/my-study\n" in done.stdout
+    for key in re.findall(r"`((?:hydra\.launcher|sweep)\.\w+)=", text):
+        assert OmegaConf.select(composed_with_hydra(), key, throw_on_missing=False, default="absent") != "absent", key
+
+
+def composed_with_hydra():
+    with initialize_config_dir(config_dir=CONFIG_FOLDER, version_base="1.3"):
+        return compose(config_name="train", overrides=["data=bcss"], return_hydra_config=True)
 
 
 def test_combinations_that_are_the_same_run_are_run_once(tmp_path):
