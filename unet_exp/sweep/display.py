@@ -53,6 +53,7 @@ class Display:
 
     def say(self, line: str, style: str = "") -> None:
         """Print a line, above the live table where there is one."""
+        self._drawn = 0.0  # what is printed is true of the table below it soon after
         self._console.print(Text(line, style))
 
     def beginning(self, folder: Path, slots: Sequence[Slot]) -> None:
