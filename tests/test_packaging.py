@@ -57,6 +57,9 @@ def test_installed_wheel_composes_a_config_from_anywhere(wheel, tmp_path):
     assert ask("-c", "import unet_exp.locations as c; print(c.CONFIG_FOLDER)").strip() == f"{site}/unet_exp/conf"
     assert "patch_size: 256" in ask("-m", "unet_exp.train", "data=bcss", "--cfg", "job")
     assert "run:" in ask("-m", "unet_exp.evaluate", "--help")
+    refused = [python, "-m", "unet_exp.train", "-m", "data=bcss", "seed=0,1", "hydra.launcher.n_jobs=0"]
+    done = subprocess.run(refused, cwd=tmp_path / "elsewhere", env=environment, capture_output=True, text=True)
+    assert "hydra.launcher.n_jobs: Input should be greater than 0" in done.stderr  # the launcher is there
     every = "import pkgutil, importlib, unet_exp\n"
     every += "for m in pkgutil.walk_packages(unet_exp.__path__, 'unet_exp.'): importlib.import_module(m.name)"
     ask("-c", every)

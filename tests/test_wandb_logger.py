@@ -335,3 +335,19 @@ def test_panels_do_nothing_without_wandb():
     panel.on_validation_batch_end(state, None, [{"index": 0, "image": np.zeros(1)}], None, 0)
     panel.on_validation_epoch_end(state, None)
     assert panel._kept == []
+
+
+def test_under_the_wandb_agent_the_run_is_the_one_that_it_has_named(tmp_path):
+    """The agent waits for the run that it has announced; W&B ignores any other id."""
+    code = (
+        "import sys; from pathlib import Path; from unet_exp.logger.wandb import WandbRun\n"
+        "WandbRun(run_folder=Path(sys.argv[1]), name='a', config={}, mode='offline').finish(0)"
+    )
+    agent = {"WANDB_SWEEP_ID": "sweep1", "WANDB_RUN_ID": "agent001", "WANDB_PROJECT": "search"}
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, env=os.environ | agent, capture_output=True, text=True, check=True)
+    (records,) = sessions(tmp_path)
+    (run,) = of_type(records, "run")
+    assert (run["run_id"], run["project"]) == ("agent001", "search")
+    assert (tmp_path / "wandb_id.txt").read_text().strip() == "agent001"
+    assert "Ignoring" not in done.stderr

@@ -4,7 +4,7 @@ Nothing here imports torch: ``--help`` and ``--cfg job`` must answer at once.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
@@ -14,9 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 from unet_exp.bounds import NonNegativeInt, PositiveInt
 from unet_exp.data import _nnunet_json
 from unet_exp.locations import CONFIG_FOLDER
+from unet_exp.run.identity import sweep_name
+from unet_exp.sweep.settings import SweepSettings
 
 # conf/data/nnunet.yaml: the network must know the number of classes before the dataset is built.
 OmegaConf.register_new_resolver("nnunet", _nnunet_json.resolve, replace=True)
+# conf/train.yaml: the folder of a sweep, needed before its first job is composed.
+OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)
 
 
 @dataclass(kw_only=True)
@@ -25,10 +29,12 @@ class TrainSettings:
 
     Args:
         seed: Seed of everything random, 0 to 2^32 - 1.
-        name: Folder under `output_folder` that collects related runs; null means today's date.
+        name: Folder under `output_folder` that collects related runs; null means today's date, or, for a sweep, a
+            name that the same command always gets.
         output_folder: Where run folders are made.
         store_folder: Where datasets are kept in the form they are served from.
         resume: A run folder to continue, or null to start a new run.
+        sweep: Block of what a sweep does with jobs that failed, and at its end.
         monitor: Logged value that decides which checkpoint is the best one (higher is better).
         channels_last: Use the NHWC memory format, faster on most hardware.
         compile: Compile the network with torch.compile, in place.
@@ -53,6 +59,7 @@ class TrainSettings:
     output_folder: str
     store_folder: str
     resume: str | None
+    sweep: SweepSettings = field(default_factory=SweepSettings)
     monitor: str
     channels_last: bool
     compile: bool

@@ -12,6 +12,8 @@ from omegaconf import DictConfig
 from unet_exp.cli import run_command, with_data_for_help
 from unet_exp.locations import CONFIG_FOLDER
 from unet_exp.run.resume import resumed_arguments
+from unet_exp.sweep.launcher import SweepLauncher, offer_launcher
+from unet_exp.sweep.membership import end_with_sweep
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="train")
@@ -28,8 +30,12 @@ def _train(config: DictConfig) -> None:
 
 def main() -> None:
     """Entry point of the command."""
+    end_with_sweep()
     run_command(_complete_arguments)
+    offer_launcher()
     _job()
+    if SweepLauncher.exit_code:
+        raise SystemExit(SweepLauncher.exit_code)
 
 
 def _complete_arguments() -> None:

@@ -5,7 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,16 @@ from unet_exp.instantiate import build
 from unet_exp.run.checkpoint_io import DurableCheckpointIO, usable_checkpoint
 from unet_exp.run.console import print_table, score_rows
 from unet_exp.run.disk import remove_temporary_files
+from unet_exp.run.distributed import leave_together
 from unet_exp.run.environment import describe_environment, device_name
 from unet_exp.run.folder import RunFolder
 from unet_exp.run.history import read_history, train_seconds
-from unet_exp.run.identity import config_hash, refuse_other_run
+from unet_exp.run.identity import refuse_other_run, run_label
+from unet_exp.run.lock import alone_in
 from unet_exp.run.rank import is_first_process
 from unet_exp.run.signals import StopRequest, stop_request
 from unet_exp.signature import did_you_mean
+from unet_exp.sweep.membership import job_folder
 from unet_exp.task import SegmentationTask
 
 _FOLDER_VARIABLE = "UNET_EXP_RUN_FOLDER"
@@ -74,14 +77,15 @@ def train(config: DictConfig, *, names: Mapping[str, str], overrides: Sequence[s
     _check_hardware(plain)
     _ = datamodule.train_dataset  # faults of the training data are found before the run folder is made
     folder = _resumed_folder(plain, split) if plain["resume"] else _new_folder(plain, names)
-    checkpoint = usable_checkpoint(folder.checkpoint("last"))[0] if plain["resume"] else None
-    with stop_request() as request, _recorded(folder), _tracked(plain, folder) as tracker:
+    with stop_request() as request, _held(folder), _recorded(folder), _tracked(plain, folder) as tracker:
+        checkpoint = usable_checkpoint(folder.checkpoint("last"))[0] if plain["resume"] else None
         trainer = build_trainer(plain, folder, _callbacks(plain, folder, request, tracker), tracker)
         environment = describe_environment(overrides, trainer.strategy.root_device)
         _write_beginnings(folder, plain, split, environment)
         _print_start(folder, names, cost, datamodule, trainer)
         trainer.fit(task, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
         _conclude(trainer, task, datamodule, folder, plain, cost)
+        leave_together(trainer)
     return folder.path
 
 
@@ -149,8 +153,6 @@ def _resumed_folder(config: Mapping[str, Any], split: Mapping[str, Any]) -> RunF
             f"{folder.path} was trained on another split of the data ({saved['hash']}, now {split['hash']}): images "
             "were added, removed or moved. Restore the files, or start a new run."
         )
-    if is_first_process():
-        remove_temporary_files(folder.path)
     return folder
 
 
@@ -158,10 +160,20 @@ def _new_folder(config: Mapping[str, Any], names: Mapping[str, str]) -> RunFolde
     """Make the folder of a new run; the other processes of a distributed training are told which."""
     if not is_first_process() and _FOLDER_VARIABLE in os.environ:
         return RunFolder.open(Path(os.environ[_FOLDER_VARIABLE]))
+    own = job_folder()  # a sweep's job starts again in the folder it has
     parent = Path(config["output_folder"]) / (config["name"] or date.today().isoformat())
-    folder = RunFolder.create(parent, f"{names['model']}-{names['data']}-{config_hash(config)}")
+    folder = RunFolder(own) if own else RunFolder.create(parent, run_label(config, names))
     os.environ[_FOLDER_VARIABLE] = str(folder.path.resolve())
     return folder
+
+
+@contextmanager
+def _held(folder: RunFolder) -> Iterator[None]:
+    """No other training works in the folder meanwhile. For a job of a sweep, the sweep has seen to that."""
+    with alone_in(folder.path) if is_first_process() and job_folder() is None else nullcontext():
+        if is_first_process():
+            remove_temporary_files(folder.path)  # of a training that was killed
+        yield
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from tests.runs import run, tiny
 SIDE = 20_000
 GRID = SIDE // 2  # the run's pixels are twice as large as the slide's
 LIMIT_MB = 2_400
-"""The program alone takes 500 MB, OpenSlide's cache 256; the slide's finest level and its logits would be 3,600 more."""
+"""The program takes 500 MB, OpenSlide's cache 256; the slide's finest level and its logits would be 3,600 more."""
 
 _MEASURED = """
 import sys

@@ -37,7 +37,8 @@ _MODE_NAMES: dict[str, Mode] = {
 class WandbRun:
     """The W&B run of one training.
 
-    The run's id is kept in ``wandb_id.txt`` of the run folder: a resumed training continues the same run.
+    The run's id is kept in ``wandb_id.txt`` of the run folder: a resumed training continues the same run. Under
+    ``wandb agent`` the agent has chosen the id and the project.
 
     Args:
         project: Project the run belongs to.
@@ -80,9 +81,10 @@ class WandbRun:
         self.callbacks: list[Callback] = [panel] if panel_every_n_epochs else []
         self._run: Any = None
         if is_first_process():
-            where = {"project": project, "entity": entity, "group": group, "dir": str(run_folder)}
+            place = {} if _agent_run_id() else {"id": self.id, "project": project, "entity": entity}
+            where = {**place, "group": group, "dir": str(run_folder)}
             what = {"name": name, "notes": notes, "tags": list(tags) or None, "config": dict(config)}
-            self._run = _start(self.mode, id=self.id, **where, **what)
+            self._run = _start(self.mode, **where, **what)
         progress_file = run_folder / "wandb" / "progress.json"
         self.lightning_logger = _Logger(
             Progress(None) if self.mode == "disabled" else Progress.load(progress_file),
@@ -194,10 +196,15 @@ def _run_id(run_folder: Path) -> str:
     file = run_folder / "wandb_id.txt"
     if file.is_file() and (kept := file.read_text(encoding="utf-8").strip()):
         return kept
-    fresh = secrets.token_hex(4)
+    fresh = _agent_run_id() or secrets.token_hex(4)
     if is_first_process():
         write_text(file, fresh + "\n")
     return fresh
+
+
+def _agent_run_id() -> str | None:
+    """The id that ``wandb agent`` has given the run that it started; W&B would ignore another one."""
+    return os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
 
 
 def _start(mode: Mode, **arguments: Any) -> Any:

@@ -13,6 +13,7 @@
     per_image.csv      the same, image by image
     figures/           curves, confusion matrices, prediction panels
     evaluation/        what `python -m unet_exp.evaluate` wrote later
+    log.txt, job.json  of a job of a sweep: what it wrote to the terminal; attempts and exit code
 """
 
 import json
@@ -132,6 +133,14 @@ class RunFolder:
             with self.status_file.open("r+", encoding="utf-8") as file:
                 json.dump(content, file)
                 file.truncate()
+
+    def status(self) -> dict[str, Any]:
+        """What status.json holds, empty if it is absent or damaged."""
+        try:
+            status = json.loads(self.status_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return status if isinstance(status, dict) else {}
 
     def checkpoint(self, name: str) -> Path:
         """Path of the checkpoint `best` or `last`; where it is gone, the one before it is still there.

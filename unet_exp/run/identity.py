@@ -3,13 +3,14 @@
 import copy
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from unet_exp.errors import UserError
 
 NOT_IDENTITY = (
     "name",
+    "sweep",
     "output_folder",
     "store_folder",
     "resume",
@@ -33,6 +34,33 @@ def config_hash(config: Mapping[str, Any]) -> str:
     """Eight hexadecimal digits over the configuration without paths and machine settings."""
     canonical = json.dumps(without(config, NOT_IDENTITY), sort_keys=True, default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
+
+
+def run_label(config: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """Name of a run's folder: model, dataset and the hash of everything that decides the result.
+
+    Args:
+        config: The plain, resolved configuration.
+        names: Chosen option of the groups model and data.
+    """
+    return f"{names['model']}-{names['data']}-{config_hash(config)}"
+
+
+def sweep_name(name: str | None, overrides: Sequence[str]) -> str:
+    """Name of a sweep's folder: the same command always gets the same one.
+
+    Args:
+        name: The key `name` of the configuration, which decides if it is set.
+        overrides: The command line of the sweep; paths and machine settings in it do not count, nor does the order.
+    """
+    if name:
+        return name
+    deciding = sorted(o for o in overrides if not _is_machine_setting(o.partition("=")[0].lstrip("+~")))
+    return f"sweep-{hashlib.sha256(json.dumps(deciding).encode()).hexdigest()[:8]}"
+
+
+def _is_machine_setting(key: str) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in NOT_IDENTITY)
 
 
 def without(config: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:

@@ -1,0 +1,115 @@
+"""What Hydra calls for ``-m``: the combinations become jobs, the jobs run, the report is written.
+
+Nothing here imports torch: the sweep itself is a small process that only watches others.
+"""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from unet_exp.bounds import NonNegativeInt, PositiveInt
+from unet_exp.cli import run_command
+from unet_exp.config import to_plain
+from unet_exp.errors import ConfigError, UserError
+from unet_exp.run.rank import is_first_process
+from unet_exp.signature import call_mistakes
+from unet_exp.sweep.settings import SweepSettings
+
+
+class SweepLauncher(Launcher):
+    """Runs jobs on this machine, each in a process of its own.
+
+    Args:
+        n_jobs: Jobs at a time; None: as many as the GPUs allow, without GPUs one.
+        gpus_per_job: GPUs of each job; None: one, if there are any.
+        gpus: Devices to hand out, None: those that this process may use.
+    """
+
+    exit_code = 0
+    """Of the whole command. Hydra would not run the next batch after a failure, nor tell one by its exit code."""
+
+    def __init__(
+        self,
+        n_jobs: PositiveInt | None = None,
+        gpus_per_job: NonNegativeInt | None = None,
+        gpus: Sequence[int | str] | None = None,
+    ) -> None:
+        self._n_jobs = n_jobs
+        self._gpus_per_job = gpus_per_job
+        self._gpus = None if gpus is None else [str(gpu) for gpu in gpus]
+
+    def setup(
+        self,
+        *,
+        hydra_context: HydraContext,
+        task_function: TaskFunction,  # noqa: ARG002
+        config: DictConfig,
+    ) -> None:
+        """Called by Hydra before the sweep; says what is wrong with it before anything is made."""
+        self._loader = hydra_context.config_loader
+        self._config = config
+        run_command(self._check)
+
+    def _check(self) -> None:
+        if not is_first_process():
+            raise UserError("A sweep (-m) is started once, without torchrun or srun; it starts all processes itself.")
+        arguments, sweep = to_plain(self._config.hydra.launcher), to_plain(self._config.sweep)
+        arguments.pop("_target_")
+        mistakes = [*call_mistakes("hydra.launcher", SweepLauncher, arguments)]
+        mistakes += call_mistakes("sweep", SweepSettings, sweep)
+        if self._config.resume is not None:
+            mistakes.append("resume: a sweep finds by itself what can be continued; leave resume away.")
+        if mistakes:
+            raise ConfigError(mistakes)
+        self._settings = SweepSettings(**sweep)
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:  # noqa: ARG002
+        """Run one job for each list of overrides; called by Hydra's sweeper."""
+        run_command(lambda: self._launch(job_overrides))
+        return [JobReturn(overrides=o, status=JobStatus.COMPLETED) for o in job_overrides]
+
+    def _launch(self, job_overrides: Sequence[Sequence[str]]) -> None:
+        from unet_exp.sweep.session import run_sweep
+        from unet_exp.sweep.slots import make_slots, visible_gpus
+
+        gpus = visible_gpus(os.environ) if self._gpus is None else self._gpus
+        slots = make_slots(self._n_jobs, self._gpus_per_job, gpus)
+        folder = Path(self._config.hydra.sweep.dir).resolve()
+        composed = [self._composed(overrides) for overrides in job_overrides]
+        failed = run_sweep(folder, composed, job_overrides, slots, self._settings, self._flags())
+        if failed:
+            SweepLauncher.exit_code = 1
+
+    def _composed(self, overrides: Sequence[str]) -> tuple[dict[str, Any], Mapping[str, str]]:
+        """The resolved configuration of one job, and the chosen option of every group."""
+        config = self._loader.load_sweep_config(self._config, list(overrides))
+        names = config.hydra.runtime.choices
+        OmegaConf.set_struct(config, False)
+        del config["hydra"]
+        try:
+            return to_plain(config), names
+        except OmegaConfBaseException as error:
+            raise ConfigError([f"{' '.join(overrides)}: {str(error).splitlines()[0]}"]) from None
+
+    def _flags(self) -> list[str]:
+        """Hydra's own options of the sweep, which its jobs need too."""
+        hydra = self._config.hydra
+        flags = [] if hydra.job.config_name == "train" else ["--config-name", hydra.job.config_name]
+        for source in hydra.runtime.config_sources:
+            if source.provider == "command-line":
+                flags += ["--config-dir", source.path]
+        return flags
+
+
+def offer_launcher() -> None:
+    """Let Hydra find the launcher, from a checkout and from a wheel alike; call it before Hydra's main."""
+    # Installed at the top level, our hydra_plugins would be imported by every other program that uses Hydra.
+    sys.path.append(str(Path(__file__).parent / "plugin"))
