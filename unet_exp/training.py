@@ -96,6 +96,7 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=".*number of training batches.*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.* is deprecated.*")
+    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
     if torch.cuda.is_available():
         torch.set_float32_matmul_precision("high")
 
