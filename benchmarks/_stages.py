@@ -19,7 +19,7 @@ from unet_exp.data._dataset import PatchDataset
 
 _STAGES: list[tuple[Any, str, str]] = [
     (_dataset, "sample_generator", "random generator of the sample"),
-    (PatchDataset, "_place", "place: draw, count labelled pixels"),
+    (PatchDataset, "place", "place: draw, count labelled pixels"),
     (albumentations.Compose, "set_random_state", "random state of the transforms"),
     (albumentations.Compose, "__call__", "pipeline around the transforms"),
     (SquareSymmetry, "__call__", "symmetry, reads the crop from the map"),

@@ -42,6 +42,9 @@ from unet_exp.signature import did_you_mean
 from unet_exp.sweep.membership import job_folder
 from unet_exp.task import SegmentationTask
 
+_PATIENCE = 20.0
+"""Seconds to wait for the workers of a killed training."""
+
 _FOLDER_VARIABLE = "UNET_EXP_RUN_FOLDER"
 """Tells the processes that Lightning starts for DDP which folder rank 0 has made."""
 
@@ -77,15 +80,16 @@ def train(config: DictConfig, *, names: Mapping[str, str], overrides: Sequence[s
     _check_hardware(plain)
     _ = datamodule.train_dataset  # faults of the training data are found before the run folder is made
     folder = _resumed_folder(plain, split) if plain["resume"] else _new_folder(plain, names)
-    with stop_request() as request, _held(folder), _recorded(folder), _tracked(plain, folder) as tracker:
+    with stop_request() as request, _held(folder):
         checkpoint = usable_checkpoint(folder.checkpoint("last"))[0] if plain["resume"] else None
-        trainer = build_trainer(plain, folder, _callbacks(plain, folder, request, tracker), tracker)
-        environment = describe_environment(overrides, trainer.strategy.root_device)
-        _write_beginnings(folder, plain, split, environment)
-        _print_start(folder, names, cost, datamodule, trainer)
-        trainer.fit(task, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
-        _conclude(trainer, task, datamodule, folder, plain, cost)
-        leave_together(trainer)
+        with _recorded(folder), _tracked(plain, folder) as tracker:
+            trainer = build_trainer(plain, folder, _callbacks(plain, folder, request, tracker), tracker)
+            environment = describe_environment(overrides, trainer.strategy.root_device)
+            _write_beginnings(folder, plain, split, environment)
+            _print_start(folder, names, cost, datamodule, trainer)
+            trainer.fit(task, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
+            _conclude(trainer, task, datamodule, folder, plain, cost)
+            leave_together(trainer)
     return folder.path
 
 
@@ -171,7 +175,7 @@ def _new_folder(config: Mapping[str, Any], names: Mapping[str, str]) -> RunFolde
 @contextmanager
 def _held(folder: RunFolder) -> Iterator[None]:
     """No other training works in the folder meanwhile. For a job of a sweep, the sweep has seen to that."""
-    with alone_in(folder.path) if is_first_process() and job_folder() is None else nullcontext():
+    with alone_in(folder.path, patience=_PATIENCE) if is_first_process() and job_folder() is None else nullcontext():
         if is_first_process():
             remove_temporary_files(folder.path)  # of a training that was killed
         yield

@@ -61,6 +61,24 @@ def test_neighbours_share_their_border_vertex_for_vertex(seed, share, block):
     assert shapely.union_all(outlines.polygons).equals(shapely.box(0, 0, 90, 70))
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("specks", [0, 300])
+@pytest.mark.parametrize("block", [100, 130, 1000])
+def test_simplified_neighbours_do_too(seed, specks, block):
+    labels = blobs((260, 300), 4, seed=seed)
+    places = np.random.default_rng(seed).integers(0, 260, (2, specks))
+    labels[tuple(places)] = (labels[tuple(places)] + 1) % 4
+    outlines = outline_regions(labels, [1, 2, 3], block=block)
+    exact = outline_regions(labels, [1, 2, 3], block=block, simplify=False)
+    points = shapely.get_num_coordinates(outlines.polygons).sum() - 5 * specks
+    assert points < 0.8 * shapely.get_num_coordinates(exact.polygons).sum() - 5 * specks
+    assert shapely.is_valid(outlines.polygons).all()
+    assert shapely.coverage_is_valid(outlines.polygons)
+    tiny = exact.pixels < 9
+    assert tiny.sum() >= 0.5 * specks
+    assert shapely.equals(outlines.polygons[tiny], exact.polygons[tiny]).all()
+
+
 def test_a_ring_across_four_blocks_keeps_its_hole_and_what_lies_in_it():
     labels = np.zeros((40, 40), np.uint8)
     labels[4:36, 4:36] = 1

@@ -2,13 +2,15 @@
 
 import errno
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from unet_exp.errors import UserError
 
 _BUSY = (errno.EAGAIN, errno.EACCES)
+_PAUSE = 0.2
 
 
 class NoLocksError(UserError):
@@ -38,25 +40,15 @@ class FolderLock:
             NoLocksError: If the file system or the operating system knows no such locks.
             UserError: If nothing can be written there.
         """
-        try:
-            import fcntl  # exists on Unix only
-        except ImportError:
-            raise NoLocksError("Sweeps need Linux or macOS; on Windows use WSL.") from None
         path = folder / ".lock"
+        access = os.O_RDONLY  # a file open for writing would keep the system from making a faulty disk read-only
         while True:
-            try:
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            except OSError as error:
-                raise UserError(f"Cannot lock {folder}: {error.strerror}.") from None
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                os.close(descriptor)
-                if error.errno in _BUSY:
-                    return None
-                raise NoLocksError(
-                    f"Cannot lock {folder}: {error.strerror}. Choose an output_folder on a file system with locks."
-                ) from None
+            descriptor = _lock(path, access)
+            if descriptor is None:
+                return None
+            if descriptor < 0:
+                access = os.O_RDWR
+                continue
             if _is_still(path, descriptor):
                 return cls(path, descriptor)
             os.close(descriptor)  # its last holder has just removed the file: what was locked is nobody's lock
@@ -65,20 +57,30 @@ class FolderLock:
         """Free the lock; a second call does nothing."""
         if self.descriptor < 0:
             return
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):  # the disk may be read-only by now
+            self._path.unlink(missing_ok=True)
         os.close(self.descriptor)
         self.descriptor = -1
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path, *, patience: float = 0.0) -> Iterator[None]:
     """Hold the lock of a folder inside the block, where there are locks.
+
+    Args:
+        folder: It must exist.
+        patience: Seconds to wait for it: the workers of a training that was killed notice it after some seconds only,
+            and hold its lock until then.
 
     Raises:
         UserError: If another process has it.
     """
+    end = time.monotonic() + patience
     try:
         lock = FolderLock.acquire(folder)
+        while lock is None and time.monotonic() < end:
+            time.sleep(_PAUSE)
+            lock = FolderLock.acquire(folder)
     except NoLocksError:
         yield
         return
@@ -88,6 +90,34 @@ def alone_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _lock(path: Path, access: int) -> int | None:
+    """Open and lock a file.
+
+    Returns:
+        Its descriptor, None if it is locked already, -1 if the file system (NFS) locks only files open for writing.
+    """
+    try:
+        import fcntl  # exists on Unix only
+    except ImportError:
+        raise NoLocksError("Sweeps need Linux or macOS; on Windows use WSL.") from None
+    try:
+        descriptor = os.open(path, access | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise UserError(f"Cannot lock {path.parent}: {error.strerror}.") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno in _BUSY:
+            return None
+        if error.errno == errno.EBADF and access == os.O_RDONLY:
+            return -1
+        raise NoLocksError(
+            f"Cannot lock {path.parent}: {error.strerror}. Choose an output_folder on a file system with locks."
+        ) from None
+    return descriptor
 
 
 def _is_still(path: Path, descriptor: int) -> bool:

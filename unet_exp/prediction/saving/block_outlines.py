@@ -21,8 +21,6 @@ _TOLERANCES = (1.0, 0.75)
 _ENOUGH = 0.99
 _THIN = 3.0
 """Regions of a mean width (pixels) below this keep their outline: nothing would remain of them."""
-_NOISE = 0.05
-"""Share of pixels in thin regions from which on the whole block keeps its outlines."""
 
 
 @dataclass(frozen=True)
@@ -84,16 +82,11 @@ def _exact(ids: NDArray[np.int16], junctions: NDArray[np.bool_]) -> Outlines:
 
 def _simplified(ids: NDArray[np.int16], exact: Outlines) -> Geometries | None:
     """The polygons of `exact` with fewer corners; None if that cannot be done well enough."""
-    thin = 2 * exact.pixels < _THIN * shapely.length(exact.polygons)
-    if exact.pixels[thin].sum() > _NOISE * ids.size:
-        return None
-    thin_pixels = _draw(exact.polygons[thin], np.ones(thin.sum(), np.int16), ids.shape) == 1
-    pinned = _with_vertices(exact.polygons, _corners(thin_pixels))
-    coverage = np.concatenate([pinned[~thin], _pins(thin_pixels)])
+    # Where thin regions are left out of the coverage it has a boundary, and boundaries stay as they are.
+    thick = 2 * exact.pixels >= _THIN * shapely.length(exact.polygons)
     for tolerance in _TOLERANCES:
-        polygons = pinned.copy()
-        simplified = shapely.coverage_simplify(coverage, tolerance, simplify_boundary=False)
-        polygons[~thin] = simplified[: np.count_nonzero(~thin)]
+        polygons = exact.polygons.copy()
+        polygons[thick] = shapely.coverage_simplify(polygons[thick], tolerance, simplify_boundary=False)
         if _good_enough(polygons, exact.classes, ids):
             return polygons
     return None
@@ -130,13 +123,6 @@ def _junctions(surrounded: NDArray[np.int16]) -> NDArray[np.bool_]:
     return meeting >= 3
 
 
-def _corners(pixels: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Corners (H + 1, W + 1) of some pixels (H, W); not on the edge of the block, which the next block sees too."""
-    corners = np.zeros((pixels.shape[0] + 1, pixels.shape[1] + 1), bool)
-    corners[1:-1, 1:-1] = pixels[1:, 1:] | pixels[1:, :-1] | pixels[:-1, 1:] | pixels[:-1, :-1]
-    return corners
-
-
 def _with_vertices(polygons: Geometries, corners: NDArray[np.bool_]) -> Geometries:
     """Polygons with a vertex wherever they pass one of the corners (H + 1, W + 1).
 
@@ -155,16 +141,6 @@ def _with_vertices(polygons: Geometries, corners: NDArray[np.bool_]) -> Geometri
     kept = (offset == 0) | corners[walked[:, 1], walked[:, 0]]
     walked_rings = shapely.linearrings(walked[kept].astype(float), indices=ring[origin[kept]])
     result: Geometries = shapely.polygons(walked_rings, indices=owners)
-    return result
-
-
-def _pins(pixels: NDArray[np.bool_]) -> Geometries:
-    """Four triangles per pixel: with one of them at every corner, simplification moves no vertex of the pixel."""
-    rows, columns = np.nonzero(pixels)
-    square = np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)], float)
-    triangles = np.stack([np.stack([*square[side : side + 2], (0.5, 0.5)]) for side in range(4)])
-    placed = triangles + np.stack([columns, rows], 1)[:, None, None]
-    result: Geometries = shapely.polygons(placed.reshape(-1, 3, 2))
     return result
 
 
