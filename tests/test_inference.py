@@ -55,6 +55,7 @@ def test_network_without_padding_predicts_every_pixel():
     torch.testing.assert_close(blended, whole)
 
 
+@pytest.mark.slow
 def test_unpadded_unet_predicts_images_smaller_and_larger_than_its_window():
     network = UNet(3, 2, base_channels=2, padding="valid", norm="none").eval()
     with torch.no_grad():

@@ -38,6 +38,7 @@ def _serve(rank, folder, shares):
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "shares", [[[0, 2, 4, 6], [1, 3, 5]], [[6, 3, 0], [4, 1, 6], [5, 2, 0]]], ids=["2 processes", "3, padded"]
 )

@@ -274,6 +274,7 @@ def test_failure_in_training_is_recorded(bcss_root, tmp_path, monkeypatch):
     assert "cosmic ray" in content["reason"]
 
 
+@pytest.mark.slow
 def test_resume_continues_and_gives_the_same_as_one_go(bcss_root, tmp_path):
     whole = run(tiny(bcss_root, tmp_path / "whole", "trainer.max_epochs=4", "scheduler=exponential", "callback=ema"))
     settings = tiny(bcss_root, tmp_path / "parts", "scheduler=exponential", "callback=ema")
@@ -334,6 +335,7 @@ def test_damaged_image_ends_with_one_clear_message_before_anything_is_made(tmp_p
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_mask_damaged_after_it_was_verified_ends_with_one_clear_message(workers, tmp_path, run_module):
     """It is read in a worker process, in the middle of training."""

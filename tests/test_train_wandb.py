@@ -60,6 +60,7 @@ def logged(folder) -> dict[str, list[tuple[int, float]]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("event", "count"), [("train_batch", 4), ("train_batch", 11), ("validation_batch", 2)])
 def test_a_run_stopped_in_mid_epoch_goes_on_in_the_same_run_on_the_same_axis(event, count, bcss_root, tmp_path):
     """No step is missing, none is logged twice."""

@@ -337,6 +337,7 @@ def test_panels_do_nothing_without_wandb():
     assert panel._kept == []
 
 
+@pytest.mark.slow
 def test_under_the_wandb_agent_the_run_is_the_one_that_it_has_named(tmp_path):
     """The agent waits for the run that it has announced; W&B ignores any other id."""
     code = (

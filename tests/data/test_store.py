@@ -197,6 +197,7 @@ def build_and_report(root, folder, queue) -> None:
     queue.put((str(store.folder), sum("Converting" in text for text in told)))
 
 
+@pytest.mark.slow
 def test_processes_that_start_together_build_it_once(bcss_root, tmp_path):
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
@@ -260,6 +261,7 @@ collect({root!r}, {store!r}, "data.mpp=0.05")
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_leaves_nothing(bcss_root, tmp_path):
     """The kernel refuses to let a file grow beyond a limit, as it does on a full disk or over quota."""
     code = LIMITED.format(

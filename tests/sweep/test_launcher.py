@@ -72,6 +72,7 @@ def test_the_sweep_itself_does_without_torch(tmp_path):
     assert "ended with 1" in done.stdout  # nothing was trained, and Hydra alone would have said that all is well
 
 
+@pytest.mark.slow
 def test_the_command_of_the_documentation_has_36_jobs(tmp_path):
     text = (REPOSITORY / "docs" / "sweeps.md").read_text()
     arguments = shlex.split(re.search(r"python -m unet_exp.train (-m .*)", text)[1])
