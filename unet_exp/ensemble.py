@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
@@ -14,7 +13,7 @@ from unet_exp.check import check_train_config
 from unet_exp.data._source import ImageSource
 from unet_exp.errors import UserError
 from unet_exp.evaluation import load_weights
-from unet_exp.inference._predictor import to_probabilities
+from unet_exp.inference._predictor import to_logits, to_probabilities
 from unet_exp.run.checkpoint_io import usable_checkpoint
 from unet_exp.run.folder import RunFolder
 from unet_exp.task import SegmentationTask
@@ -37,9 +36,7 @@ class Ensemble(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K, h, w) float32 of the mean probabilities."""
         total: Tensor = sum(to_probabilities(network(images).float()) for network in self.networks)  # type: ignore[assignment]
-        mean = total / len(self.networks)
-        tiny = torch.finfo(mean.dtype).eps
-        return torch.logit(mean, tiny) if mean.shape[1] == 1 else mean.clamp_min(tiny).log()
+        return to_logits(total / len(self.networks))
 
 
 @dataclass(frozen=True)

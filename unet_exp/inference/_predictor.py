@@ -128,15 +128,18 @@ class Predictor:
 
     def to_logits(self, values: Tensor) -> Tensor:
         """Logits of what was predicted, classes along axis 0."""
-        if not self.gives_probabilities:
-            return values
-        tiny = torch.finfo(values.dtype).eps
-        return torch.logit(values, tiny) if len(values) == 1 else values.clamp_min(tiny).log()
+        return to_logits(values) if self.gives_probabilities else values
 
 
 def to_probabilities(logits: Tensor) -> Tensor:
     """Probabilities (N, K, H, W) from logits; with one channel, of class 1."""
     return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
+
+
+def to_logits(probabilities: Tensor) -> Tensor:
+    """Logits (..., K, H, W) whose probabilities are these; with one channel, of class 1."""
+    tiny = torch.finfo(probabilities.dtype).eps
+    return torch.logit(probabilities, tiny) if probabilities.shape[-3] == 1 else probabilities.clamp_min(tiny).log()
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

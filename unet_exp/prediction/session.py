@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from unet_exp.allocation import keep_freed_memory
 from unet_exp.data._progress import Progress, progress
 from unet_exp.errors import DataError, UserError, counted, plain_message
-from unet_exp.files import write_csv
 from unet_exp.inference import ImageJob, SlidingWindow
 from unet_exp.inference._concurrent import map_ahead
 from unet_exp.prediction.canvas import Canvas
@@ -21,7 +20,7 @@ from unet_exp.prediction.names import result_names
 from unet_exp.prediction.opening import find_images, is_slide, is_volume, open_image, open_volume
 from unet_exp.prediction.record import Record
 from unet_exp.prediction.result import Prediction
-from unet_exp.prediction.saving import SAVERS, area_rows, volume_rows
+from unet_exp.prediction.saving import SAVERS, area_rows, volume_rows, write_areas
 from unet_exp.prediction.settings import PredictSettings, as_list
 from unet_exp.prediction.trained_model import TrainedModel, choose_device, load_model
 from unet_exp.run.console import print_table
@@ -72,6 +71,7 @@ class _Session:
         total: Images to predict.
         opened: Images opened so far.
         failures: Why an image could not be predicted, by name.
+        predicted: Names of what was predicted now; the record also holds what was before.
     """
 
     model: TrainedModel
@@ -84,7 +84,7 @@ class _Session:
     total: int
     opened: int = 0
     failures: dict[str, str] = field(default_factory=dict)
-    predicted: int = 0
+    predicted: set[str] = field(default_factory=set)
 
 
 def predict_files(settings: PredictSettings) -> None:
@@ -130,8 +130,7 @@ def _predict_pictures(session: _Session, tasks: Sequence[_Task]) -> None:
             return
         except _ReadError as error:
             session.failures[error.name] = error.reason
-        finished = session.record.entries
-        remaining = [t for t in remaining if t.name not in finished and t.name not in session.failures]
+        remaining = [t for t in remaining if t.name not in session.predicted and t.name not in session.failures]
 
 
 def _run(session: _Session, jobs: Iterator[ImageJob], *, probabilities: bool) -> None:
@@ -214,7 +213,7 @@ def _finisher(session: _Session, task: _Task, image: OpenedImage) -> Callable[[C
 
 def _note(session: _Session, task: _Task, rows: Sequence[Mapping[str, Any]]) -> None:
     session.record.add(task.name, task.path, task.files, [{**row, "image": task.name} for row in rows])
-    session.predicted += 1
+    session.predicted.add(task.name)
 
 
 def _predict_volume(session: _Session, task: _Task) -> None:
@@ -254,12 +253,12 @@ def _write_areas(session: _Session, tasks: Sequence[_Task]) -> None:
     entries = session.record.entries
     rows = [row for task in tasks if task.name in entries for row in entries[task.name].get("areas", [])]
     if rows:
-        write_csv(session.output / "areas.csv", rows)
+        write_areas(rows, session.output / "areas.csv")
 
 
 def _conclude(session: _Session, tasks: Sequence[_Task], *, skipped: int) -> None:
     """Say what was done; images that could not be predicted make the command fail."""
-    rows = [("predicted", f"{counted(session.predicted, 'image')} of {len(tasks)}")]
+    rows = [("predicted", f"{counted(len(session.predicted), 'image')} of {len(tasks)}")]
     if skipped:
         rows.append(("skipped", f"{counted(skipped, 'image')}, finished before"))
     print_table("Written", [*rows, ("output", session.output)])
