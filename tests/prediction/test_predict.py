@@ -15,7 +15,10 @@ from unet_exp import predict
 from unet_exp.build import build_datamodule, build_task
 from unet_exp.check import check_train_config
 from unet_exp.config import compose_config
+from unet_exp.errors import DataError
 from unet_exp.evaluation import load_weights
+from unet_exp.prediction import session
+from unet_exp.prediction.opening import open_image
 
 
 @pytest.fixture(scope="module")
@@ -225,3 +228,34 @@ def test_images_of_one_name_in_two_folders_do_not_meet(isic_run, isic_root, tmp_
     predict_files("save=[labels]", run=isic_run.path, input=f"{tmp_path}/in/*/same.*", output=tmp_path / "out")
     made = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.png")}
     assert made == {"a/same.labels.png", "b/same.jpg.labels.png", "b/same.png.labels.png"}
+
+
+class Unreadable:
+    """A file that is damaged in its middle."""
+
+    def __init__(self, shape):
+        self.shape = shape
+
+    def read(self, top, left, height, width):
+        raise DataError("damaged near row 0")
+
+
+def test_images_predicted_anew_are_not_dropped_when_another_breaks_off(
+    isic_run, isic_root, tmp_path, capsys, monkeypatch
+):
+    images, output = f"{isic_root}/ISIC-2017_Validation_Data/*.jpg", tmp_path / "out"
+    predict_files("save=[labels]", run=isic_run.path, input=images, output=output)
+    masks = sorted(output.glob("*.labels.png"))
+    for mask in masks:
+        mask.unlink()
+
+    def opened(path, *arguments, **keys):
+        image = open_image(path, *arguments, **keys)
+        if masks[0].name.startswith(path.stem):
+            image.reader = Unreadable(image.reader.shape)
+        return image
+
+    monkeypatch.setattr(session, "open_image", opened)
+    arguments = ("continue=true", "save=[labels]", "inference.batch_size=1")
+    assert "1 image of 3" in fails(capsys, *arguments, run=isic_run.path, input=images, output=output)
+    assert sorted(output.glob("*.labels.png")) == masks[1:]
