@@ -276,7 +276,7 @@ class Trial:
         run, reference = place.run_folder(), self.reference.run_folder()
         assert reference is not None
         if code != 0 or run is None:
-            tally.problems.append(f"{place.folder}: exit code {code} at the end")
+            tally.problems.append(f"{place.folder}: exit code {code} at the end: {place.log.read_text()[-2000:]}")
             return
         found = differences(run, place.batches, reference, self.reference.batches)
         lines = place.batches.read_text().splitlines()

@@ -12,6 +12,9 @@ from torch.utils.data import DataLoader
 
 from unet_exp.bounds import NonNegativeInt, PositiveInt
 
+_LOOK_FOR_PARENT = 1.0
+"""Seconds between two looks of a worker at whether the main process lives."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoaderSettings:
@@ -64,18 +67,23 @@ def _start_worker(_worker: int) -> None:
     main process fail before it has saved anything. Only a SIGTERM of the main process itself ends a worker.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=_end_with_parent, args=(_main_process(),), daemon=True).start()
+    if hasattr(signal, "sigtimedwait"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    else:  # macOS cannot tell who has sent a signal
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     cv2.setNumThreads(0)
 
 
-def _main_process() -> int:
-    """Not os.getppid(): of workers that a fork server has started, that is the server."""
-    parent = multiprocessing.parent_process()
-    return os.getppid() if parent is None or parent.pid is None else parent.pid
+def _end_with_parent() -> None:
+    """End when the main process says so, and when it is dead.
 
-
-def _end_with_parent(parent: int) -> None:
-    while True:
-        if signal.sigwaitinfo({signal.SIGTERM}).si_pid == parent:
-            os._exit(0)
+    torch looks for that too, but remembers its parent after this worker has started: of a main process that was killed
+    before, it would wait for the next order forever, and hold the lock of the run folder.
+    """
+    parent = multiprocessing.parent_process()  # not os.getppid(): a fork server's workers have that as their parent
+    while parent is None or parent.is_alive():
+        received = signal.sigtimedwait({signal.SIGTERM}, _LOOK_FOR_PARENT)
+        if received is not None and (parent is None or received.si_pid == parent.pid):
+            break
+    os._exit(0)
