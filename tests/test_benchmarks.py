@@ -138,6 +138,7 @@ def test_streaming_writes_every_row_once(network):
     assert writer.rows == 200
 
 
+@pytest.mark.slow
 def test_peak_memory_does_not_count_that_of_the_parent():
     code = "from benchmarks._peak import peak_resident; print(peak_resident())"
     ballast = np.ones(150_000_000)  # 1144 MiB

@@ -79,7 +79,7 @@ def _serve(rank, folder, shares):
     distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_slices_of_one_volume_may_lie_with_several_processes(processes, tmp_path):
     shares = [places()[rank::processes] for rank in range(processes)]
     shares[-1].append(places()[0])  # served twice
@@ -89,6 +89,7 @@ def test_slices_of_one_volume_may_lie_with_several_processes(processes, tmp_path
         torch.testing.assert_close(torch.load(tmp_path / f"{rank}.pt"), alone, rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.slow
 def test_a_process_without_slices_takes_part(tmp_path):
     multiprocessing.spawn(_serve, args=(tmp_path, [places(), []]), nprocs=2)
     assert torch.equal(torch.load(tmp_path / "1.pt").nan_to_num(-1), compare(places()).nan_to_num(-1))

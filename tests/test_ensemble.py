@@ -99,6 +99,7 @@ def test_images_that_any_run_was_trained_on_are_refused(isic_runs, isic_root, tm
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_runs_that_cannot_be_averaged_are_refused(isic_runs, isic_root, bcss_root, tmp_path, capsys):
     output = f"output={tmp_path / 'out'}"
     bcss = run(tiny(bcss_root, tmp_path / "outputs"))

@@ -51,6 +51,7 @@ def test_processes_agree_to_the_last_bit(shares, tmp_path):
         torch.testing.assert_close(boundary, alone.boundary, rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.slow
 def test_a_process_without_cases_takes_part(tmp_path):
     multiprocessing.spawn(_serve, args=(tmp_path, [[3], []]), nprocs=2)
     calibration, _ = torch.load(tmp_path / "1.pt")

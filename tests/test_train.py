@@ -175,7 +175,9 @@ def test_every_loss_trains(loss, bcss_root, isic_root, tmp_path):
         )
 
 
-@pytest.mark.parametrize("experiment", options("experiment"))
+@pytest.mark.parametrize(
+    "experiment", [e if e == "demo" else pytest.param(e, marks=pytest.mark.slow) for e in options("experiment")]
+)
 def test_every_experiment_runs(experiment, tmp_path):
     """In two steps, although experiments set their own number of epochs."""
     chosen = [f"experiment={experiment}", "trainer=debug"]
