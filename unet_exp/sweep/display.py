@@ -62,6 +62,10 @@ class Display:
         self._drawn = 0.0  # what is printed is true of the table below it soon after
         self._console.print(Text(line, style))
 
+    def show(self, content: RenderableType) -> None:
+        """Print a table or the like."""
+        self._console.print(content)
+
     def beginning(self, folder: Path, slots: Sequence[Slot]) -> None:
         """Say what will run, and on what."""
         states = Counter(job.state for job in self._jobs)

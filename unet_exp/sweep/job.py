@@ -116,9 +116,9 @@ def next_action(folder: RunFolder, *, retry_failed: bool, keep_pruned: bool = Fa
         retry_failed: Whether failed jobs get another chance.
         keep_pruned: Whether jobs that a search has ended early stay as they are.
     """
-    state = folder.status().get("state")
-    over = {JobState.FINISHED: True, JobState.FAILED: not retry_failed, JobState.PRUNED: keep_pruned}
-    if over.get(state):
+    state = str(folder.status().get("state", ""))
+    over: dict[str, bool] = {JobState.FINISHED: True, JobState.FAILED: not retry_failed, JobState.PRUNED: keep_pruned}
+    if state in over and over[state]:
         return Action.SKIP
     checkpoint = any(path.is_file() for path in (folder.last_checkpoint, previous_checkpoint(folder.last_checkpoint)))
     resumable = checkpoint and folder.config_file.is_file() and folder.environment_file.is_file()
