@@ -104,10 +104,9 @@ def _key_mistakes(key: str, config: DictConfig) -> Iterator[str]:
     for depth, part in enumerate(parts):
         if not isinstance(node, DictConfig) or part not in node:
             names = [str(name) for name in node if name != "hydra"] if isinstance(node, DictConfig) else []
-            before = ".".join(parts[:depth])
-            prefix = f"{before}." if before else ""
-            hint = did_you_mean(part, names, otherwise=f"{before or 'The configuration'} has")
-            yield f"{key}: there is no {prefix}{part}. {hint}"
+            owner = ".".join(parts[:depth]) or "the configuration"
+            hint = did_you_mean(part, names, otherwise=f"{owner} has")
+            yield f"{key}: {owner} has no {part!r}. {hint}"
             return
         node = node._get_node(part)
         if isinstance(node, DictConfig) and (node._is_none() or node._is_missing()):

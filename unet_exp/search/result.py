@@ -1,6 +1,7 @@
 """What a search has found: search.csv, the table, the best trial as a command, what mattered."""
 
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,13 @@ def trial_table(study: SearchStudy, space: Space, score: str) -> Table:
             "left",
         )
     return table
+
+
+def trial_counts(study: SearchStudy) -> str:
+    """How many trials there are, and what became of them."""
+    states = Counter(str(_STATES[trial.state]) for trial in study.trials())
+    named = ", ".join(f"{number} {state}" for state, number in states.items())
+    return f"{counted(states.total(), 'trial')}: {named}" if named else "no trials"
 
 
 def best_trial(study: SearchStudy) -> FrozenTrial | None:

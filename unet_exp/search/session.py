@@ -8,7 +8,7 @@ from typing import Any
 from unet_exp.errors import counted
 from unet_exp.run.identity import is_machine_setting
 from unet_exp.run.signals import stop_request
-from unet_exp.search.result import best_trial, commands, importances, trial_table, write_trials
+from unet_exp.search.result import best_trial, commands, importances, trial_counts, trial_table, write_trials
 from unet_exp.search.settings import SearchSettings
 from unet_exp.search.source import TrialSource
 from unet_exp.search.space import Choice, Number, Space, Value
@@ -69,7 +69,8 @@ def run_search(
         Runner(folder, source, slots, sweep, display, flags).run(request)
     write_trials(folder, study, space)
     _say_ending(display, folder, study, space, monitor, flags)
-    display.say(f"this launch: {duration(time.monotonic() - start)}; table of all trials: {folder / 'search.csv'}")
+    display.say(f"{trial_counts(study)}; this launch took {duration(time.monotonic() - start)}")
+    display.say(f"table of all trials: {folder / 'search.csv'}")
     if request:
         raise request.error()
     if source.trouble:
@@ -93,8 +94,9 @@ def _job_maker(folder: Path, space: Space, compose: Compose) -> Callable[[Mappin
 
 def _description(space: Space, monitor: str) -> dict[str, Any]:
     """What the trials of one study have in common, as plain JSON. Ends of intervals may change."""
-    fixed = sorted(o for o in space.fixed if not is_machine_setting(o.partition("=")[0].lstrip("+~")))
-    return {"fixed": fixed, "monitor": monitor, **{p.key: _kind(p) for p in space.parameters}}
+    pairs = [argument.partition("=")[::2] for argument in space.fixed]
+    fixed = {key: value for key, value in pairs if not is_machine_setting(key.lstrip("+~"))}
+    return {"monitor": monitor, **fixed, **{p.key: _kind(p) for p in space.parameters}}
 
 
 def _kind(parameter: Choice | Number) -> str:

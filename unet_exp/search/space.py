@@ -184,7 +184,7 @@ def _is_log(tags: set[str]) -> bool:
     unknown = sorted(tags - {"log"})
     if unknown:
         raise ValueError(
-            f"tag {unknown[0]!r} means nothing here. {did_you_mean(unknown[0], ['log'], otherwise='Known')}"
+            f"the tag {unknown[0]!r} means nothing here. {did_you_mean(unknown[0], ['log'], otherwise='Known')}"
         )
     return "log" in tags
 
@@ -209,6 +209,6 @@ def _range(key: str, override: Override, *, log: bool) -> Number:
         raise ValueError(str(error)) from None
     if not values:
         raise ValueError("the range is empty; its end is not part of it.")
-    low, high = min(values), max(values)
+    low, high = (float(f"{end:.10g}") for end in (min(values), max(values)))  # Hydra adds up 0.1 + 0.1 + ...
     step = (high - low) / (len(values) - 1) if len(values) > 1 else 1.0
     return Number(key, low, high, whole=all(isinstance(v, int) for v in values), step=float(f"{step:.10g}"))

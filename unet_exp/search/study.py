@@ -167,7 +167,7 @@ class SearchStudy:
             self._study.set_user_attr(_SEARCH, dict(description))
             return
         changed = [
-            f"  {name}: {known.get(name)} before, {description.get(name)} now"
+            f"  {name}: {known.get(name, 'not given')} before, {description.get(name, 'not given')} now"
             for name in dict.fromkeys([*known, *description])
             if known.get(name) != description.get(name)
         ]

@@ -6,7 +6,7 @@ from typing import Any
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from unet_exp.cli import run_command
 from unet_exp.config import to_plain
@@ -73,8 +73,6 @@ class SearchSweeper(Sweeper):
         check_space(space, self._settings, self._config, self._loader, launcher.composed)
         from unet_exp.search.session import run_search
 
-        launcher.folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self._config, launcher.folder / "multirun.yaml")
         incomplete = run_search(
             launcher.folder, space, self._settings, launcher.settings, slots, launcher.composed, launcher.flags()
         )

@@ -118,7 +118,7 @@ def next_action(folder: RunFolder, *, retry_failed: bool, keep_pruned: bool = Fa
     """
     state = str(folder.status().get("state", ""))
     over: dict[str, bool] = {JobState.FINISHED: True, JobState.FAILED: not retry_failed, JobState.PRUNED: keep_pruned}
-    if state in over and over[state]:
+    if over.get(state):
         return Action.SKIP
     checkpoint = any(path.is_file() for path in (folder.last_checkpoint, previous_checkpoint(folder.last_checkpoint)))
     resumable = checkpoint and folder.config_file.is_file() and folder.environment_file.is_file()
