@@ -73,8 +73,9 @@ class Launch:
 
     def run(self, n_jobs=1, request=None, **sweep) -> str:
         slots = make_slots(n_jobs, None, [])
+        stop = StopRequest() if request is None else request  # it is false as long as nobody has asked
         with self.display:
-            Runner(self.folder, self.source, slots, SweepSettings(**sweep), self.display).run(request or StopRequest())
+            Runner(self.folder, self.source, slots, SweepSettings(**sweep), self.display).run(stop)
         return self.said.getvalue()
 
     def states(self) -> list[str]:

@@ -129,7 +129,7 @@ def test_bad_trials_are_pruned_and_stay_so(tmp_path, monkeypatch):
     seen = launch.run()
     assert launch.states() == ["COMPLETE", "PRUNED", "PRUNED", "PRUNED"]
     assert launch.source.succeeded
-    assert "pruned      bad-0.1  worse than others after" in seen
+    assert "pruned      bad-0.1  bad-0.1  worse than others after" in seen
     counts = json.loads((tmp_path / "status.json").read_text())
     assert counts["state"] == "finished"
     assert counts["counts"] == {"finished": 1, "pruned": 3}
@@ -158,7 +158,7 @@ def test_a_plain_sweep_trains_pruned_jobs_to_their_end(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_search_keeps_its_trials_open_and_continues_them(number, tmp_path):
-    launch = Launch(tmp_path, n_trials=3, seconds=1.5)
+    launch = Launch(tmp_path, n_trials=3, seconds=0.5)
     request = StopRequest()
 
     def stop():
