@@ -172,6 +172,7 @@ class TrialSource:
         best = max((s for s in scores_by_epoch(job).values() if math.isfinite(s)), default=None)
         if best is None:
             job.state, job.reason = JobState.FAILED, f"its history has no {job.config['monitor']}"
+            self._say(f"{job.state:<11} {job.label}  {job.reason}")
             self._tell(job, TrialState.FAIL, reason=job.reason)
             self._count_failure(job)
             return
