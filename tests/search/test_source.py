@@ -28,6 +28,7 @@ def test_so_many_trials_finish_and_their_scores_are_told(tmp_path):
     seen = launch.run(n_jobs=2)
     assert launch.states() == ["COMPLETE"] * 5
     assert launch.source.succeeded
+    assert len(launch.jobs) == 5
     for trial in launch.study.trials():
         expected = (1 - float(f"{trial.params['x']:.6g}")) * (1 if trial.params["kind"] == "good" else 0.5)
         assert trial.value == pytest.approx(expected)
@@ -52,7 +53,7 @@ def test_values_that_were_trained_already_are_not_trained_again(tmp_path):
     launch = Launch(tmp_path, ["kind=good,bad"], n_trials=8, sampler="random")
     launch.run(n_jobs=3)
     assert launch.states() == ["COMPLETE"] * 8
-    assert len(calls(tmp_path)) == 2
+    assert len(calls(tmp_path)) == len(launch.jobs) == 2
     assert {trial.value for trial in launch.study.trials()} == {1.0, 0.5}
 
 

@@ -93,7 +93,7 @@ def _option_mistakes(parameter: Choice | Number, options: list[str]) -> Iterator
         yield f"{parameter.key}: takes names, not numbers. Known: {', '.join(known)}."
         return
     for value in parameter.values:
-        if value not in known and not value.startswith("["):
+        if value.strip("'\"") not in (*known, "null") and not value.startswith("["):
             hint = did_you_mean(value, known, otherwise="Known")
             yield f"{parameter.key}: there is no {value!r}. {hint}"
 

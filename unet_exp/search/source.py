@@ -15,7 +15,7 @@ from unet_exp.run.history import read_history
 from unet_exp.search.settings import SearchSettings
 from unet_exp.search.space import Value
 from unet_exp.search.study import SearchStudy, run_of
-from unet_exp.sweep.job import Job, JobState
+from unet_exp.sweep.job import Job, JobState, recorded
 from unet_exp.sweep.progress import read_progress
 from unet_exp.sweep.source import LOOK_AGAIN
 
@@ -88,6 +88,7 @@ class TrialSource:
     def _left_behind_or_new(self) -> Job | None:
         while not self.exhausted:
             running, done = self._study.open_trials(), self._study.counted()
+            self._see_what_others_have_ended({run_of(trial) for trial in running})
             if done >= self._wanted:
                 self._over = True
                 return None
@@ -111,10 +112,15 @@ class TrialSource:
                 return job
         return None
 
+    def _see_what_others_have_ended(self, running: set[str]) -> None:
+        for job in self.jobs:
+            if job.state is JobState.ELSEWHERE and job.label not in running:
+                job.state, job.reason = recorded(job.folder)
+
     def _job(self, trial: FrozenTrial) -> Job:
         made = self._make_job(dict(trial.params))
         job = self._known.setdefault(made.label, made)
-        if job is made:
+        if all(job is not known for known in self.jobs):
             self.jobs.append(job)
         self._study.assign(trial, job.label)
         return job

@@ -76,7 +76,7 @@ class SearchStudy:
             trials = self._study.get_trials(deepcopy=False)
             broken = [t for t in trials if t.state is TrialState.RUNNING and _RUN not in t.user_attrs]
             for trial in broken:
-                self._study.tell(trial.number, state=TrialState.FAIL)
+                self.tell(trial, TrialState.FAIL, reason="the search was killed while it drew the values")
             return self._study.get_trials(deepcopy=False) if broken else trials
 
     def open_trials(self, run: str | None = None) -> list[FrozenTrial]:

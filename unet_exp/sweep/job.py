@@ -125,6 +125,14 @@ def next_action(folder: RunFolder, *, retry_failed: bool, keep_pruned: bool = Fa
     return Action.CONTINUE if resumable else Action.START
 
 
+def recorded(folder: RunFolder) -> tuple[JobState, str]:
+    """State and reason of a job as its folder tells; without a folder it is waiting."""
+    status = folder.status()
+    state = status.get("state")
+    known = JobState(state) if state in set(JobState) else JobState.WAITING
+    return known, str(status.get("reason", ""))
+
+
 def _quoted(path: str) -> str:
     """A path that Hydra's grammar reads literally."""
     escaped = path.replace("'", r"\'")

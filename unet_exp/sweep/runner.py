@@ -11,7 +11,7 @@ from unet_exp.errors import UserError
 from unet_exp.run.lock import FolderLock
 from unet_exp.run.signals import StopRequest
 from unet_exp.sweep.display import Display
-from unet_exp.sweep.job import Action, Job, JobState, next_action
+from unet_exp.sweep.job import Action, Job, JobState, next_action, recorded
 from unet_exp.sweep.process import JobProcess, clean_environment, log_tail
 from unet_exp.sweep.records import JobRecord, write_sweep
 from unet_exp.sweep.settings import SweepSettings
@@ -121,13 +121,13 @@ class Runner:
             return
         if not self._source.take(job):
             lock.release()
-            job.state, job.reason = _recorded(job)
+            job.state, job.reason = recorded(job.folder)
             return
         keep_pruned = self._source.keeps_pruned
         action = next_action(job.folder, retry_failed=self._settings.retry_failed, keep_pruned=keep_pruned)
         if action is Action.SKIP:
             lock.release()
-            self._settle(job, *_recorded(job))
+            self._settle(job, *recorded(job.folder))
             return
         self._start(job, action, lock)
 
@@ -172,7 +172,7 @@ class Runner:
     def _outcome(self, running: _Running, code: int) -> tuple[JobState, str]:
         """How a job ended; a status.json that it could not write itself is put right."""
         job = running.job
-        state, reason = _recorded(job)
+        state, reason = recorded(job.folder)
         if code == 0 and state is JobState.FINISHED:
             return state, ""
         if running.pruned and state is not JobState.FAILED:
@@ -193,13 +193,6 @@ class Runner:
 
     def _write(self, state: str) -> None:
         write_sweep(self._folder, self._source.jobs, state)
-
-
-def _recorded(job: Job) -> tuple[JobState, str]:
-    status = job.folder.status()
-    state = status.get("state")
-    known = JobState(state) if state in set(JobState) else JobState.WAITING
-    return known, str(status.get("reason", ""))
 
 
 def _reason(job: Job, code: int) -> str:
