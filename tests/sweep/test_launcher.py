@@ -91,9 +91,9 @@ def test_the_command_of_the_documentation_has_36_jobs(tmp_path):
         assert OmegaConf.select(composed_with_hydra(), key, throw_on_missing=False, default="absent") != "absent", key
 
 
-def composed_with_hydra():
+def composed_with_hydra(*overrides: str):
     with initialize_config_dir(config_dir=CONFIG_FOLDER, version_base="1.3"):
-        return compose(config_name="train", overrides=["data=bcss"], return_hydra_config=True)
+        return compose(config_name="train", overrides=["data=bcss", *overrides], return_hydra_config=True)
 
 
 def test_combinations_that_are_the_same_run_are_run_once(tmp_path):

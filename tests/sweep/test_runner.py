@@ -16,12 +16,13 @@ from rich.console import Console
 from tests.sweep.jobs import calls, job
 from unet_exp.run.lock import FolderLock
 from unet_exp.run.signals import StopRequest, stop_request
-from unet_exp.sweep import process, runner
+from unet_exp.sweep import process, source
 from unet_exp.sweep.display import Display
 from unet_exp.sweep.job import JobState
 from unet_exp.sweep.runner import Runner
 from unet_exp.sweep.settings import SweepSettings
 from unet_exp.sweep.slots import make_slots
+from unet_exp.sweep.source import JobList
 
 
 def run(sweep, jobs, n_jobs=2, gpus=(), request=None, **settings):
@@ -30,7 +31,7 @@ def run(sweep, jobs, n_jobs=2, gpus=(), request=None, **settings):
     seen = io.StringIO()
     slots = make_slots(n_jobs, None, list(gpus))
     with Display(jobs, Console(file=seen, width=300)) as display:
-        Runner(sweep, jobs, slots, SweepSettings(**settings), display).run(
+        Runner(sweep, JobList(jobs), slots, SweepSettings(**settings), display).run(
             StopRequest() if request is None else request
         )
     return seen.getvalue()
@@ -132,7 +133,7 @@ def test_jobs_never_share_a_gpu(tmp_path):
 
 
 def test_a_job_of_another_launch_is_waited_for_and_not_run_twice(tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "_LOOK_AGAIN", 0.2)
+    monkeypatch.setattr(source, "LOOK_AGAIN", 0.2)
     both = [[job(tmp_path, f"j{n}", "time.sleep(0.3)") for n in range(5)] for _ in range(2)]
     launches = [threading.Thread(target=run, args=(tmp_path, jobs, 1)) for jobs in both]
     for launch in launches:
@@ -145,7 +146,7 @@ def test_a_job_of_another_launch_is_waited_for_and_not_run_twice(tmp_path, monke
 
 
 def test_a_job_whose_other_launch_dies_is_taken_over(tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "_LOOK_AGAIN", 0.1)
+    monkeypatch.setattr(source, "LOOK_AGAIN", 0.1)
     jobs = [job(tmp_path, "a"), job(tmp_path, "b")]
     jobs[0].folder.path.mkdir()
     other = FolderLock.acquire(jobs[0].folder.path)

@@ -5,7 +5,7 @@
     config.yaml        the resolved configuration
     environment.json   versions, git commit, command line, device
     split.json         ids of every part, with a hash
-    status.json        running / finished / failed / interrupted, and why
+    status.json        running / finished / failed / interrupted, and why; pruned: ended by a search
     checkpoints/       last.ckpt, last-previous.ckpt (the one before it), best.ckpt
     nonfinite_loss.ckpt  batch and weights of a loss that was not a number, if that stopped the run
     history.csv        one row per epoch
@@ -31,7 +31,7 @@ from unet_exp.errors import RunInterruptedError, UserError, plain_message
 from unet_exp.files import write_json, write_text
 from unet_exp.run.disk import disk_error, is_disk_error
 
-State = Literal["running", "finished", "failed", "interrupted"]
+State = Literal["running", "finished", "failed", "interrupted", "pruned"]
 
 
 def previous_checkpoint(path: Path) -> Path:

@@ -55,11 +55,12 @@ def sweep_name(name: str | None, overrides: Sequence[str]) -> str:
     """
     if name:
         return name
-    deciding = sorted(o for o in overrides if not _is_machine_setting(o.partition("=")[0].lstrip("+~")))
+    deciding = sorted(o for o in overrides if not is_machine_setting(o.partition("=")[0].lstrip("+~")))
     return f"sweep-{hashlib.sha256(json.dumps(deciding).encode()).hexdigest()[:8]}"
 
 
-def _is_machine_setting(key: str) -> bool:
+def is_machine_setting(key: str) -> bool:
+    """Whether a key of the configuration decides nothing of the result."""
     return any(key == name or key.startswith(f"{name}.") for name in NOT_IDENTITY)
 
 

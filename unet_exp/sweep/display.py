@@ -18,7 +18,13 @@ from unet_exp.sweep.process import log_tail
 from unet_exp.sweep.progress import duration, read_progress
 from unet_exp.sweep.slots import Slot
 
-_COLORS = {JobState.FINISHED: "green", JobState.FAILED: "red", JobState.RUNNING: "cyan", JobState.INTERRUPTED: "yellow"}
+_COLORS = {
+    JobState.FINISHED: "green",
+    JobState.FAILED: "red",
+    JobState.RUNNING: "cyan",
+    JobState.INTERRUPTED: "yellow",
+    JobState.PRUNED: "magenta",
+}
 _REFRESH = 1.0
 """Seconds between two readings of the running jobs' histories."""
 
@@ -56,11 +62,19 @@ class Display:
         self._drawn = 0.0  # what is printed is true of the table below it soon after
         self._console.print(Text(line, style))
 
+    def show(self, content: RenderableType) -> None:
+        """Print a table or the like."""
+        self._console.print(content)
+
     def beginning(self, folder: Path, slots: Sequence[Slot]) -> None:
         """Say what will run, and on what."""
         states = Counter(job.state for job in self._jobs)
         earlier = f", {states[JobState.FINISHED]} of them finished earlier" if states[JobState.FINISHED] else ""
         self.say(f"Sweep of {counted(len(self._jobs), 'job')}{earlier}: {folder}")
+        self.say_slots(slots)
+
+    def say_slots(self, slots: Sequence[Slot]) -> None:
+        """Say how many jobs run at a time, and on what."""
         threads, gpus = counted(slots[0].threads, "CPU thread"), len(slots[0].gpus)
         share = f"{counted(gpus, 'GPU')} and {threads}" if gpus else threads
         self.say(f"{counted(len(slots), 'job')} at a time, each with {share}")

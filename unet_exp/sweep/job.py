@@ -19,6 +19,8 @@ class JobState(StrEnum):
     FINISHED = "finished"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
+    PRUNED = "pruned"
+    """A search has ended it, since others were better after as many epochs."""
     ELSEWHERE = "elsewhere"
     """Another launch of the sweep, or a training by hand, is at it."""
 
@@ -103,7 +105,7 @@ def varied_overrides(every: Sequence[Sequence[str]]) -> list[str]:
     return [" ".join(o for o in overrides if o not in shared) for overrides in every]
 
 
-def next_action(folder: RunFolder, *, retry_failed: bool) -> Action:
+def next_action(folder: RunFolder, *, retry_failed: bool, keep_pruned: bool = False) -> Action:
     """What is to be done with a job, as its folder tells; its lock must be held.
 
     A job that is recorded as running has been killed: whoever trains holds the lock. A failed one continues from
@@ -112,13 +114,23 @@ def next_action(folder: RunFolder, *, retry_failed: bool) -> Action:
     Args:
         folder: The folder of the job.
         retry_failed: Whether failed jobs get another chance.
+        keep_pruned: Whether jobs that a search has ended early stay as they are.
     """
-    state = folder.status().get("state")
-    if state == JobState.FINISHED or (state == JobState.FAILED and not retry_failed):
+    state = str(folder.status().get("state", ""))
+    over: dict[str, bool] = {JobState.FINISHED: True, JobState.FAILED: not retry_failed, JobState.PRUNED: keep_pruned}
+    if over.get(state):
         return Action.SKIP
     checkpoint = any(path.is_file() for path in (folder.last_checkpoint, previous_checkpoint(folder.last_checkpoint)))
     resumable = checkpoint and folder.config_file.is_file() and folder.environment_file.is_file()
     return Action.CONTINUE if resumable else Action.START
+
+
+def recorded(folder: RunFolder) -> tuple[JobState, str]:
+    """State and reason of a job as its folder tells; without a folder it is waiting."""
+    status = folder.status()
+    state = status.get("state")
+    known = JobState(state) if state in set(JobState) else JobState.WAITING
+    return known, str(status.get("reason", ""))
 
 
 def _quoted(path: str) -> str:

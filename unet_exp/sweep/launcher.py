@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -22,6 +22,9 @@ from unet_exp.errors import ConfigError, UserError
 from unet_exp.run.rank import is_first_process
 from unet_exp.signature import call_mistakes
 from unet_exp.sweep.settings import SweepSettings
+
+if TYPE_CHECKING:
+    from unet_exp.sweep.slots import Slot
 
 
 class SweepLauncher(Launcher):
@@ -69,7 +72,7 @@ class SweepLauncher(Launcher):
             mistakes.append("resume: a sweep finds by itself what can be continued; leave resume away.")
         if mistakes:
             raise ConfigError(mistakes)
-        self._settings = SweepSettings(**sweep)
+        self.settings = SweepSettings(**sweep)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:  # noqa: ARG002
         """Run one job for each list of overrides; called by Hydra's sweeper."""
@@ -78,18 +81,34 @@ class SweepLauncher(Launcher):
 
     def _launch(self, job_overrides: Sequence[Sequence[str]]) -> None:
         from unet_exp.sweep.session import run_sweep
-        from unet_exp.sweep.slots import make_slots, visible_gpus
 
-        gpus = visible_gpus(os.environ) if self._gpus is None else self._gpus
-        slots = make_slots(self._n_jobs, self._gpus_per_job, gpus)
-        folder = Path(self._config.hydra.sweep.dir).resolve()
-        composed = [self._composed(overrides) for overrides in job_overrides]
-        failed = run_sweep(folder, composed, job_overrides, slots, self._settings, self._flags())
+        composed = [self.composed(overrides) for overrides in job_overrides]
+        failed = run_sweep(self.folder, composed, job_overrides, self.slots(), self.settings, self.flags())
         if failed:
             SweepLauncher.exit_code = 1
 
-    def _composed(self, overrides: Sequence[str]) -> tuple[dict[str, Any], Mapping[str, str]]:
-        """The resolved configuration of one job, and the chosen option of every group."""
+    @property
+    def folder(self) -> Path:
+        """The folder of the sweep, absolute."""
+        return Path(self._config.hydra.sweep.dir).resolve()
+
+    def slots(self) -> "list[Slot]":
+        """What the jobs may use; so many run at a time.
+
+        Raises:
+            ConfigError: If there are fewer GPUs than asked for.
+        """
+        from unet_exp.sweep.slots import make_slots, visible_gpus
+
+        gpus = visible_gpus(os.environ) if self._gpus is None else self._gpus
+        return make_slots(self._n_jobs, self._gpus_per_job, gpus)
+
+    def composed(self, overrides: Sequence[str]) -> tuple[dict[str, Any], Mapping[str, str]]:
+        """The resolved configuration of one job, and the chosen option of every group.
+
+        Raises:
+            ConfigError: If a value is missing or an interpolation cannot be resolved.
+        """
         config = self._loader.load_sweep_config(self._config, list(overrides))
         names = config.hydra.runtime.choices
         OmegaConf.set_struct(config, False)
@@ -99,7 +118,7 @@ class SweepLauncher(Launcher):
         except OmegaConfBaseException as error:
             raise ConfigError([f"{' '.join(overrides)}: {str(error).splitlines()[0]}"]) from None
 
-    def _flags(self) -> list[str]:
+    def flags(self) -> list[str]:
         """Hydra's own options of the sweep, which its jobs need too."""
         hydra = self._config.hydra
         flags = [] if hydra.job.config_name == "train" else ["--config-name", hydra.job.config_name]

@@ -4,23 +4,22 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from unet_exp.errors import UserError
 from unet_exp.run.lock import FolderLock
 from unet_exp.run.signals import StopRequest
 from unet_exp.sweep.display import Display
-from unet_exp.sweep.job import Action, Job, JobState, next_action
+from unet_exp.sweep.job import Action, Job, JobState, next_action, recorded
 from unet_exp.sweep.process import JobProcess, clean_environment, log_tail
 from unet_exp.sweep.records import JobRecord, write_sweep
 from unet_exp.sweep.settings import SweepSettings
 from unet_exp.sweep.slots import Slot
+from unet_exp.sweep.source import JobSource
 
 _PAUSE = 0.1
 """Seconds between two looks at the running processes."""
-_LOOK_AGAIN = 2.0
-"""Seconds after which a job that another launch has is looked at again."""
 _KILLED = {-signal.SIGKILL: "killed by SIGKILL; if nobody did that, it was the system, out of memory"}
 
 
@@ -29,17 +28,19 @@ class _Running:
     job: Job
     slot: Slot
     process: JobProcess
+    pruned: str = field(default="")
+    """Why it was asked to end before the others."""
 
 
 class Runner:
-    """Runs the jobs of a sweep. Several may work on the same folder at the same time.
+    """Runs the jobs of a sweep or a search. Several may work on the same folder at the same time.
 
     A job's folder is locked while it runs, by the job's own process too, so what the folder says is decided upon by
     one process only. Jobs that another launch has at work are waited for: it may be killed.
 
     Args:
         folder: The folder of the sweep.
-        jobs: All jobs.
+        source: Says which jobs there are, and is told how they ended.
         slots: What they may use; so many run at a time.
         settings: What becomes of jobs that fail.
         display: What a person sees.
@@ -49,21 +50,19 @@ class Runner:
     def __init__(
         self,
         folder: Path,
-        jobs: Sequence[Job],
+        source: JobSource,
         slots: Sequence[Slot],
         settings: SweepSettings,
         display: Display,
         flags: Sequence[str] = (),
     ) -> None:
         self._folder = folder
-        self._jobs = jobs
+        self._source = source
         self._free = list(slots)
         self._settings = settings
         self._display = display
         self._flags = flags
-        self._open = list(jobs)
         self._running: list[_Running] = []
-        self._looked: dict[str, float] = {}
         self._stopping = False
 
     def run(self, request: StopRequest) -> None:
@@ -74,11 +73,12 @@ class Runner:
         """
         self._write("running")
         try:
-            while self._running or (self._open and not self._stopping):
+            while self._running or not (self._stopping or self._source.exhausted):
                 if request and not self._stopping:
                     self._stop(request.error().exit_code - 128)
                 if not self._stopping:
                     self._start_jobs()
+                self._prune()
                 self._collect()
                 self._display.update()
                 time.sleep(_PAUSE)
@@ -93,7 +93,7 @@ class Runner:
     def _end_state(self, *, interrupted: bool) -> str:
         if interrupted:
             return "interrupted"
-        return "failed" if any(job.state is not JobState.FINISHED for job in self._jobs) else "finished"
+        return "finished" if self._source.succeeded else "failed"
 
     def _stop(self, number: int) -> None:
         """Ask all running jobs to save their state and end."""
@@ -103,27 +103,31 @@ class Runner:
             running.process.send(signal.Signals(number))
 
     def _start_jobs(self) -> None:
-        for job in list(self._open):
-            if not self._free:
+        while self._free:
+            job = self._source.next_job()
+            if job is None:
                 return
-            if time.monotonic() >= self._looked.get(job.label, 0.0):
-                self._look_at(job)
+            self._look_at(job)
 
     def _look_at(self, job: Job) -> None:
         """Start a job, find that nothing is to be done, or that somebody else is at it."""
         job.folder.path.mkdir(parents=True, exist_ok=True)
         lock = FolderLock.acquire(job.folder.path)
         if lock is None:
-            self._looked[job.label] = time.monotonic() + _LOOK_AGAIN
+            self._source.busy(job)
             if job.state is not JobState.ELSEWHERE:
                 job.state = JobState.ELSEWHERE
                 self._display.ended(job)
             return
-        action = next_action(job.folder, retry_failed=self._settings.retry_failed)
-        self._open.remove(job)
+        if not self._source.take(job):
+            lock.release()
+            job.state, job.reason = recorded(job.folder)
+            return
+        keep_pruned = self._source.keeps_pruned
+        action = next_action(job.folder, retry_failed=self._settings.retry_failed, keep_pruned=keep_pruned)
         if action is Action.SKIP:
             lock.release()
-            self._settle(job, *_recorded(job))
+            self._settle(job, *recorded(job.folder))
             return
         self._start(job, action, lock)
 
@@ -141,6 +145,15 @@ class Runner:
         self._display.started(job, slot, action)
         self._write("running")
 
+    def _prune(self) -> None:
+        """Ask jobs to end whose source has seen enough of them."""
+        for running in self._running:
+            if running.pruned or self._stopping:
+                continue
+            running.pruned = self._source.reason_to_prune(running.job)
+            if running.pruned:
+                running.process.send(signal.SIGTERM)
+
     def _collect(self) -> None:
         for running in list(self._running):
             code = running.process.exit_code()
@@ -148,7 +161,7 @@ class Runner:
                 continue
             job = running.job
             JobRecord(job).write_end(code)
-            state, reason = self._outcome(job, code)
+            state, reason = self._outcome(running, code)
             self._running.remove(running)
             self._free.append(running.slot)
             running.process.release()
@@ -156,11 +169,15 @@ class Runner:
             if state is JobState.FAILED and self._settings.fail_fast and not self._stopping:
                 self._stop(signal.SIGTERM)
 
-    def _outcome(self, job: Job, code: int) -> tuple[JobState, str]:
+    def _outcome(self, running: _Running, code: int) -> tuple[JobState, str]:
         """How a job ended; a status.json that it could not write itself is put right."""
-        state, reason = _recorded(job)
+        job = running.job
+        state, reason = recorded(job.folder)
         if code == 0 and state is JobState.FINISHED:
             return state, ""
+        if running.pruned and state is not JobState.FAILED:
+            job.folder.write_status("pruned", running.pruned)
+            return JobState.PRUNED, running.pruned
         if self._stopping and state is not JobState.FAILED:
             return JobState.INTERRUPTED, reason
         if state is not JobState.FAILED:
@@ -171,17 +188,11 @@ class Runner:
     def _settle(self, job: Job, state: JobState, reason: str) -> None:
         job.state, job.reason = state, reason
         self._display.ended(job)
+        self._source.ended(job)
         self._write("running")
 
     def _write(self, state: str) -> None:
-        write_sweep(self._folder, self._jobs, state)
-
-
-def _recorded(job: Job) -> tuple[JobState, str]:
-    status = job.folder.status()
-    state = status.get("state")
-    known = JobState(state) if state in set(JobState) else JobState.WAITING
-    return known, str(status.get("reason", ""))
+        write_sweep(self._folder, self._source.jobs, state)
 
 
 def _reason(job: Job, code: int) -> str:

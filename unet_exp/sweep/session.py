@@ -13,6 +13,7 @@ from unet_exp.sweep.job import Job, JobState, make_job, varied_overrides
 from unet_exp.sweep.runner import Runner, make_sweep_folder
 from unet_exp.sweep.settings import SweepSettings
 from unet_exp.sweep.slots import Slot
+from unet_exp.sweep.source import JobList
 
 
 def run_sweep(
@@ -47,7 +48,7 @@ def run_sweep(
         display.beginning(folder, slots)
         if len(jobs) < len(composed):
             display.say(f"{len(composed) - len(jobs)} combinations differ from others in no result and are left out")
-        Runner(folder, jobs, slots, settings, display, flags).run(request)
+        Runner(folder, JobList(jobs), slots, settings, display, flags).run(request)
     display.ending(time.monotonic() - start)
     if request:
         raise request.error()
