@@ -5,7 +5,7 @@ Nothing here imports torch: the sweep itself is a small process that only watche
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ from unet_exp.run.rank import is_first_process
 from unet_exp.signature import call_mistakes
 from unet_exp.sweep.settings import SweepSettings
 
+Composed = tuple[Mapping[str, Any], Mapping[str, str]]
+"""The resolved configuration of a job, and the chosen option of every group."""
+
 
 class SweepLauncher(Launcher):
     """Runs jobs on this machine, each in a process of its own.
@@ -35,6 +38,9 @@ class SweepLauncher(Launcher):
 
     exit_code = 0
     """Of the whole command. Hydra would not run the next batch after a failure, nor tell one by its exit code."""
+
+    _takes: Callable[..., Any]
+    """What the keys of hydra.launcher are arguments of."""
 
     def __init__(
         self,
@@ -63,7 +69,7 @@ class SweepLauncher(Launcher):
             raise UserError("A sweep (-m) is started once, without torchrun or srun; it starts all processes itself.")
         arguments, sweep = to_plain(self._config.hydra.launcher), to_plain(self._config.sweep)
         arguments.pop("_target_")
-        mistakes = [*call_mistakes("hydra.launcher", SweepLauncher, arguments)]
+        mistakes = [*call_mistakes("hydra.launcher", self._takes, arguments, owner="the launcher")]
         mistakes += call_mistakes("sweep", SweepSettings, sweep)
         if self._config.resume is not None:
             mistakes.append("resume: a sweep finds by itself what can be continued; leave resume away.")
@@ -77,18 +83,21 @@ class SweepLauncher(Launcher):
         return [JobReturn(overrides=o, status=JobStatus.COMPLETED) for o in job_overrides]
 
     def _launch(self, job_overrides: Sequence[Sequence[str]]) -> None:
+        folder = Path(self._config.hydra.sweep.dir).resolve()
+        composed = [self._composed(overrides) for overrides in job_overrides]
+        if self._run(folder, composed, job_overrides):
+            SweepLauncher.exit_code = 1
+
+    def _run(self, folder: Path, composed: Sequence[Composed], job_overrides: Sequence[Sequence[str]]) -> bool:
+        """Run the jobs; returns whether one has failed."""
         from unet_exp.sweep.session import run_sweep
         from unet_exp.sweep.slots import make_slots, visible_gpus
 
         gpus = visible_gpus(os.environ) if self._gpus is None else self._gpus
         slots = make_slots(self._n_jobs, self._gpus_per_job, gpus)
-        folder = Path(self._config.hydra.sweep.dir).resolve()
-        composed = [self._composed(overrides) for overrides in job_overrides]
-        failed = run_sweep(folder, composed, job_overrides, slots, self._settings, self._flags())
-        if failed:
-            SweepLauncher.exit_code = 1
+        return run_sweep(folder, composed, job_overrides, slots, self._settings, self._flags())
 
-    def _composed(self, overrides: Sequence[str]) -> tuple[dict[str, Any], Mapping[str, str]]:
+    def _composed(self, overrides: Sequence[str]) -> Composed:
         """The resolved configuration of one job, and the chosen option of every group."""
         config = self._loader.load_sweep_config(self._config, list(overrides))
         names = config.hydra.runtime.choices
@@ -109,7 +118,10 @@ class SweepLauncher(Launcher):
         return flags
 
 
+SweepLauncher._takes = SweepLauncher
+
+
 def offer_launcher() -> None:
-    """Let Hydra find the launcher, from a checkout and from a wheel alike; call it before Hydra's main."""
+    """Let Hydra find the launchers, from a checkout and from a wheel alike; call it before Hydra's main."""
     # Installed at the top level, our hydra_plugins would be imported by every other program that uses Hydra.
     sys.path.append(str(Path(__file__).parent / "plugin"))

@@ -13,7 +13,7 @@ from unet_exp.run.signals import StopRequest
 from unet_exp.sweep.display import Display
 from unet_exp.sweep.job import Action, Job, JobState, next_action
 from unet_exp.sweep.process import JobProcess, clean_environment, log_tail
-from unet_exp.sweep.records import JobRecord, write_sweep
+from unet_exp.sweep.records import JobRecord, recorded_state, write_sweep
 from unet_exp.sweep.settings import SweepSettings
 from unet_exp.sweep.slots import Slot
 
@@ -123,7 +123,7 @@ class Runner:
         self._open.remove(job)
         if action is Action.SKIP:
             lock.release()
-            self._settle(job, *_recorded(job))
+            self._settle(job, *recorded_state(job))
             return
         self._start(job, action, lock)
 
@@ -158,7 +158,7 @@ class Runner:
 
     def _outcome(self, job: Job, code: int) -> tuple[JobState, str]:
         """How a job ended; a status.json that it could not write itself is put right."""
-        state, reason = _recorded(job)
+        state, reason = recorded_state(job)
         if code == 0 and state is JobState.FINISHED:
             return state, ""
         if self._stopping and state is not JobState.FAILED:
@@ -175,13 +175,6 @@ class Runner:
 
     def _write(self, state: str) -> None:
         write_sweep(self._folder, self._jobs, state)
-
-
-def _recorded(job: Job) -> tuple[JobState, str]:
-    status = job.folder.status()
-    state = status.get("state")
-    known = JobState(state) if state in set(JobState) else JobState.WAITING
-    return known, str(status.get("reason", ""))
 
 
 def _reason(job: Job, code: int) -> str:

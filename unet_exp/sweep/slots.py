@@ -33,7 +33,7 @@ class Slot:
             outer: Environment of the sweep; a lower number of threads there is kept.
         """
         threads = max(1, self.threads // max(1, processes))
-        limits = {name: str(_lower(threads, outer.get(name))) for name in _THREAD_VARIABLES}
+        limits = thread_limits(threads, outer)
         devices = {"CUDA_VISIBLE_DEVICES": ",".join(self.gpus)}
         if self.gpus and "CUDA_VISIBLE_DEVICES" not in outer:
             devices["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # as nvidia-smi numbers them; CUDA alone may do otherwise
@@ -42,6 +42,11 @@ class Slot:
     def __str__(self) -> str:
         threads = counted(self.threads, "CPU thread")
         return f"GPU {','.join(self.gpus)}, {threads}" if self.gpus else threads
+
+
+def thread_limits(threads: int, outer: Mapping[str, str]) -> dict[str, str]:
+    """The variables that limit the threads of a process; a lower number in the environment `outer` is kept."""
+    return {name: str(_lower(threads, outer.get(name))) for name in _THREAD_VARIABLES}
 
 
 def make_slots(
