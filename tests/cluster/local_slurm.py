@@ -129,6 +129,11 @@ class LocalSlurm:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()
 
+    def start_requeued(self, job: str) -> None:
+        """Start a requeued job at once; SLURM lets it wait for two minutes, until its old credential has expired."""
+        self.wait(lambda: self.run("squeue", "-h", "-r", "-j", job, "-o", "%T") == "PENDING", f"{job} is not requeued")
+        self.run("scontrol", "update", f"jobid={job}", "StartTime=now")
+
     def node_states(self) -> list[str]:
         """States of both nodes, as sinfo names them."""
         try:

@@ -39,9 +39,6 @@ class SweepLauncher(Launcher):
     exit_code = 0
     """Of the whole command. Hydra would not run the next batch after a failure, nor tell one by its exit code."""
 
-    _takes: Callable[..., Any]
-    """What the keys of hydra.launcher are arguments of."""
-
     def __init__(
         self,
         n_jobs: PositiveInt | None = None,
@@ -69,13 +66,17 @@ class SweepLauncher(Launcher):
             raise UserError("A sweep (-m) is started once, without torchrun or srun; it starts all processes itself.")
         arguments, sweep = to_plain(self._config.hydra.launcher), to_plain(self._config.sweep)
         arguments.pop("_target_")
-        mistakes = [*call_mistakes("hydra.launcher", self._takes, arguments, owner="the launcher")]
+        mistakes = [*call_mistakes("hydra.launcher", self._checked_by(), arguments, owner="the launcher")]
         mistakes += call_mistakes("sweep", SweepSettings, sweep)
         if self._config.resume is not None:
             mistakes.append("resume: a sweep finds by itself what can be continued; leave resume away.")
         if mistakes:
             raise ConfigError(mistakes)
         self._settings = SweepSettings(**sweep)
+
+    def _checked_by(self) -> Callable[..., Any]:
+        """What the keys of hydra.launcher are arguments of."""
+        return SweepLauncher
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:  # noqa: ARG002
         """Run one job for each list of overrides; called by Hydra's sweeper."""
@@ -116,9 +117,6 @@ class SweepLauncher(Launcher):
             if source.provider == "command-line":
                 flags += ["--config-dir", source.path]
         return flags
-
-
-SweepLauncher._takes = SweepLauncher
 
 
 def offer_launcher() -> None:

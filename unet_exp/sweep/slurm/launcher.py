@@ -1,6 +1,6 @@
 """What Hydra calls for ``-m hydra/launcher=slurm``."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ class SlurmSweepLauncher(SweepLauncher):
         settings: The arguments of SlurmSettings.
     """
 
-    _takes = SlurmSettings
-
     def __init__(self, **settings: Any) -> None:
         self._given = settings
+
+    def _checked_by(self) -> Callable[..., Any]:
+        return SlurmSettings
 
     def _check(self) -> None:
         from unet_exp.sweep.slurm.commands import require_slurm

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from unet_exp.bounds import NonNegativeInt, PositiveFloat, PositiveInt
+from unet_exp.errors import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +58,10 @@ class SlurmSettings:
     @property
     def summary(self) -> str:
         """What each job gets, in words."""
-        parts = [f"{self.nodes} x {self.tasks_per_node} tasks", f"{self.cpus_per_task} CPUs each"]
+        parts = [counted(self.nodes, "node")]
         if self.gpus_per_node:
-            parts.append(f"{self.gpus_per_node} GPUs per node")
+            parts.append(f"{counted(self.gpus_per_node, 'GPU')} on each")
+        parts.append(f"{counted(self.tasks, 'task')} with {counted(self.cpus_per_task, 'CPU core')} each")
         parts.append(f"{self.timeout_min} min")
         return ", ".join(parts)
 
