@@ -8,7 +8,7 @@ from unet_exp.sweep.membership import FOLDER_VARIABLE
 
 
 class RecordInFolder(Record):
-    """Writes the digest of every batch into the run folder; the configuration says no path, so the job stays the same."""
+    """Writes the digest of every batch into the run folder, without a path in the configuration of the job."""
 
     def __init__(self) -> None:
         super().__init__(str(Path(os.environ[FOLDER_VARIABLE]) / "batches.txt"))

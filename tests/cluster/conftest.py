@@ -15,9 +15,7 @@ def slurm() -> Iterator[LocalSlurm]:
     reason = missing_requirement()
     if reason:
         pytest.skip(reason)
-    with tempfile.TemporaryDirectory(
-        prefix="slurm-", dir="/tmp"
-    ) as temporary:  # pytest's path is too long for a socket
+    with tempfile.TemporaryDirectory(prefix="slurm-", dir="/tmp") as temporary:  # pytest's is too long for a socket
         cluster = LocalSlurm(Path(temporary))
         try:
             cluster.start()

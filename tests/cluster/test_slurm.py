@@ -33,7 +33,7 @@ class SlurmSweep(Sweep):
     def submit(self, *launcher: str) -> None:
         """Start the launcher."""
         options = ["hydra/launcher=slurm", "hydra.launcher.timeout_min=10", "hydra.launcher.cpus_per_task=1"]
-        arguments = [*options, *(f"hydra.launcher.{option}" for option in launcher)]
+        arguments = [*options, *(f"{'+' * (o[0] == '+')}hydra.launcher.{o.lstrip('+')}" for o in launcher)]
         with self.shown.open("w") as file:
             self.process = self.start(*arguments, output=file, **self.slurm.environment)
 
@@ -110,7 +110,7 @@ def test_jobs_that_are_requeued_or_lose_their_node_continue_exactly(slurm, bcss_
     """One is requeued by hand, one loses its node, one reaches its time limit; the launcher itself is stopped once."""
     plan = {"0": "wait", "1": "wait", "2": "wait"}
     limited = SlurmSweep(slurm, bcss_root, tmp_path / "limited", "2", "trainer.max_epochs=2", plan=plan)
-    limited.submit("timeout_min=2", "signal_delay_s=60", "additional_parameters={nodelist: n0}")
+    limited.submit("timeout_min=2", "signal_delay_s=60", "+additional_parameters.nodelist=n0")
     sweep = SlurmSweep(slurm, bcss_root, tmp_path / "both", "0,1", "trainer.max_epochs=2", plan=plan)
     sweep.submit("cpus_per_task=3")  # one on each node
     sweep.wait(lambda: sweep.in_second_epoch(0, 1))

@@ -45,11 +45,7 @@ class SlurmMembership:
         """Go back into the queue, unless the time limit was reached too often; status.json tells which."""
         timed_out = time.time() >= self.warned_at - _RESOLUTION
         count = int(read_record(folder.path).get("timeouts", 0)) + timed_out
-        cause = (
-            f"time limit ({count} of {self.requeues} times)"
-            if timed_out
-            else "SIGUSR2 long before the time limit (preemption)"
-        )
+        cause = f"time limit ({count} of {self.requeues} times)" if timed_out else "SIGUSR2 (preemption)"
         if count > self.requeues:
             folder.write_status(
                 "interrupted",

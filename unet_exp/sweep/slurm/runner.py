@@ -176,12 +176,13 @@ class SlurmRunner:
         job.state, self._changed = state, time.monotonic()
         number = self._ids[job.label]
         if runs:
-            self._display.say(f"{'running':<11} {job.label}  {job.varied}  ({number} on {entry.nodes}; {job.log})")
+            self._tell(job, f"{number} on {entry.nodes}; {job.log}")
         elif again:
-            self._display.say(
-                f"{'queued':<11} {job.label}  {job.varied}  ({number}: {recorded_state(job)[1]})", "yellow"
-            )
+            self._tell(job, f"{number}: {recorded_state(job)[1] or entry.reason}", "yellow")
         self._write("running")
+
+    def _tell(self, job: Job, what: str, style: str = "") -> None:
+        self._display.say(f"{job.state:<11} {job.label}  {job.varied}  ({what})", style)
 
     def _end(self, job: Job, slurm_state: str) -> None:
         """Note how a job has ended, as soon as its folder is free."""

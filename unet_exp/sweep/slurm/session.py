@@ -68,7 +68,7 @@ def run_slurm_sweep(
 def _say_how_to_go_on(display: Display, ids: Sequence[str], request: StopRequest) -> None:
     masters = sorted({number.partition("_")[0] for number in ids})
     display.say(
-        f"{counted(len(ids), 'job')} left to SLURM. To watch again: the same command (it submits nothing twice)"
+        f"{counted(len(ids), 'job')} left to SLURM. To watch again: the same command, nothing is submitted twice"
     )
     if masters:
         display.say(f"To stop them, their state saved: scancel {' '.join(masters)}")
