@@ -112,16 +112,21 @@ class LocalSlurm:
             return
         process.send_signal(number)
         process.wait(30)
-        for pid in self._step_processes(node):
-            _kill_tree(pid)
+        steps = self._step_processes(node)
+        for pid in [*sorted({parent for _, parent in steps}), *(pid for pid, _ in steps)]:  # who would report it, first
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
-    def _step_processes(self, node: str) -> list[int]:
-        """The slurmstepd of a node: daemons of their own, told apart by the environment of what they run."""
+    def _step_processes(self, node: str) -> list[tuple[int, int]]:
+        """Process and parent of all that jobs run on a node; the parent of the first ones is their slurmstepd."""
+        marks = {f"SLURMD_NODENAME={node}".encode(), f"SLURM_CONF={self.config}".encode()}
         found = []
         for folder in Path("/proc").iterdir():
-            if folder.name.isdigit() and _is_stepd_of(folder, self.config, node):
-                found.append(int(folder.name))
-        return found
+            with contextlib.suppress(OSError):
+                if folder.name.isdigit() and marks <= set((folder / "environ").read_bytes().split(b"\0")):
+                    parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                    found.append((int(folder.name), parent))
+        return [(pid, parent) for pid, parent in found if parent > 1]
 
     def run(self, *command: str) -> str:
         """Output of one of SLURM's commands."""
@@ -132,6 +137,7 @@ class LocalSlurm:
     def start_requeued(self, job: str) -> None:
         """Start a requeued job at once; SLURM lets it wait for two minutes, until its old credential has expired."""
         self.wait(lambda: self.run("squeue", "-h", "-r", "-j", job, "-o", "%T") == "PENDING", f"{job} is not requeued")
+        time.sleep(2)  # a credential of the same second as the end of the old one would not be taken
         self.run("scontrol", "update", f"jobid={job}", "StartTime=now")
 
     def node_states(self) -> list[str]:
@@ -219,27 +225,6 @@ def _end(process: subprocess.Popen) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _is_stepd_of(folder: Path, config: Path, node: str) -> bool:
-    try:
-        command = (folder / "cmdline").read_bytes().decode()
-        environment = (folder / "environ").read_bytes().decode()
-    except OSError:
-        return False
-    return "slurmstepd" in command and f"SLURM_CONF={config}" in environment and node in (command + environment)
-
-
-def _kill_tree(pid: int) -> None:
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    try:
-        below = [int(child) for child in children.read_text().split()]
-    except OSError:
-        below = []
-    for each in below:
-        _kill_tree(each)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
 
 
 def main(_: Sequence[str] = ()) -> None:

@@ -45,8 +45,14 @@ class Slot:
 
 
 def thread_limits(threads: int, outer: Mapping[str, str]) -> dict[str, str]:
-    """The variables that limit the threads of a process; a lower number in the environment `outer` is kept."""
-    return {name: str(_lower(threads, outer.get(name))) for name in _THREAD_VARIABLES}
+    """The variables that limit the threads of a process.
+
+    Args:
+        threads: At most so many.
+        outer: A lower number in this environment is kept; one for OpenMP holds for the other libraries too.
+    """
+    shared = _lower(threads, outer.get(_THREAD_VARIABLES[0]))
+    return {name: str(_lower(shared, outer.get(name))) for name in _THREAD_VARIABLES}
 
 
 def make_slots(
