@@ -14,6 +14,7 @@ from unet_exp.locations import CONFIG_FOLDER
 from unet_exp.run.resume import resumed_arguments
 from unet_exp.sweep.launcher import SweepLauncher, offer_launcher
 from unet_exp.sweep.membership import end_with_sweep
+from unet_exp.sweep.slurm.membership import requeued_when_warned
 
 
 @hydra.main(version_base="1.3", config_path=CONFIG_FOLDER, config_name="train")
@@ -25,7 +26,8 @@ def _train(config: DictConfig) -> None:
     from unet_exp.training import train
 
     runtime = HydraConfig.get()
-    train(config, names=runtime.runtime.choices, overrides=list(runtime.overrides.task))
+    with requeued_when_warned():
+        train(config, names=runtime.runtime.choices, overrides=list(runtime.overrides.task))
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,13 @@ from unet_exp.run.environment import describe_environment, device_name
 from unet_exp.run.folder import RunFolder
 from unet_exp.run.history import read_history, train_seconds
 from unet_exp.run.identity import refuse_other_run, run_label
-from unet_exp.run.lock import alone_in
+from unet_exp.run.lock import alone_in, inherited_lock
 from unet_exp.run.rank import is_first_process
 from unet_exp.run.signals import StopRequest, stop_request
 from unet_exp.signature import did_you_mean
 from unet_exp.sweep.membership import job_folder
+from unet_exp.sweep.slurm.cluster import cluster_plugins
+from unet_exp.sweep.slurm.membership import warning_signals
 from unet_exp.task import SegmentationTask
 
 _PATIENCE = 20.0
@@ -80,7 +82,7 @@ def train(config: DictConfig, *, names: Mapping[str, str], overrides: Sequence[s
     _check_hardware(plain)
     _ = datamodule.train_dataset  # faults of the training data are found before the run folder is made
     folder = _resumed_folder(plain, split) if plain["resume"] else _new_folder(plain, names)
-    with stop_request() as request, _held(folder):
+    with stop_request(warning_signals()) as request, _held(folder):
         checkpoint = usable_checkpoint(folder.checkpoint("last"))[0] if plain["resume"] else None
         with _recorded(folder), _tracked(plain, folder) as tracker:
             trainer = build_trainer(plain, folder, _callbacks(plain, folder, request, tracker), tracker)
@@ -122,7 +124,7 @@ def build_trainer(
         default_root_dir=str(folder.path),
         logger=tracker.lightning_logger if tracker else False,
         callbacks=list(callbacks),
-        plugins=[DurableCheckpointIO()],
+        plugins=[DurableCheckpointIO(), *cluster_plugins()],
         enable_model_summary=False,
         # In a log file Lightning would print a bar of its own; the lines of HistoryWriter are for that.
         enable_progress_bar=config["trainer"]["enable_progress_bar"] and sys.stderr.isatty(),
@@ -135,7 +137,14 @@ def build_trainer(
 def _check_hardware(config: Mapping[str, Any]) -> None:
     """Build a trainer only to see whether this machine has what it asks for."""
     try:
-        build(config, "trainer", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+        build(
+            config,
+            "trainer",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            plugins=cluster_plugins(),
+        )
     except ConfigError as error:
         hint = "trainer: choose trainer=cpu or trainer=auto, or change trainer.accelerator and trainer.devices."
         raise ConfigError([*error.mistakes, hint]) from None
@@ -175,7 +184,8 @@ def _new_folder(config: Mapping[str, Any], names: Mapping[str, str]) -> RunFolde
 @contextmanager
 def _held(folder: RunFolder) -> Iterator[None]:
     """No other training works in the folder meanwhile. For a job of a sweep, the sweep has seen to that."""
-    with alone_in(folder.path, patience=_PATIENCE) if is_first_process() and job_folder() is None else nullcontext():
+    outside_sweeps = is_first_process() and job_folder() is None
+    with alone_in(folder.path, patience=_PATIENCE) if outside_sweeps else inherited_lock(folder.path):
         if is_first_process():
             remove_temporary_files(folder.path)  # of a training that was killed
         yield

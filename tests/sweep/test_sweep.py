@@ -43,12 +43,12 @@ class Sweep:
         temporary.write_text(json.dumps(plan))
         temporary.replace(self.notes / "plan.json")
 
-    def start(self, *more: str, **environment: str) -> subprocess.Popen:
+    def start(self, *more: str, output=subprocess.PIPE, **environment: str) -> subprocess.Popen:
         return subprocess.Popen(
             [sys.executable, "-m", "unet_exp.train", "-m", *self.arguments, *more],
             cwd=self.output.parent,
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), **environment},
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
             text=True,
             preexec_fn=heed_ctrl_c,

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from unet_exp.errors import UserError
 
+LOCK_VARIABLE = "UNET_EXP_LOCK_DESCRIPTOR"
+"""Tells a training which file descriptor holds the lock that it got from the program it replaces."""
+
 _BUSY = (errno.EAGAIN, errno.EACCES)
 _PAUSE = 0.2
 
@@ -75,17 +78,47 @@ def alone_in(folder: Path, *, patience: float = 0.0) -> Iterator[None]:
     Raises:
         UserError: If another process has it.
     """
-    end = time.monotonic() + patience
     try:
-        lock = FolderLock.acquire(folder)
-        while lock is None and time.monotonic() < end:
-            time.sleep(_PAUSE)
-            lock = FolderLock.acquire(folder)
+        lock = acquire_patiently(folder, patience)
     except NoLocksError:
         yield
         return
     if lock is None:
         raise UserError(f"{folder} is in use by another training. Wait for it, or stop it first.")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def acquire_patiently(folder: Path, patience: float) -> FolderLock | None:
+    """Lock an existing folder, None if another process has it all the time.
+
+    Args:
+        folder: It must exist.
+        patience: Seconds to wait.
+
+    Raises:
+        NoLocksError: If there are no such locks.
+        UserError: If nothing can be written there.
+    """
+    end = time.monotonic() + patience
+    while True:
+        lock = FolderLock.acquire(folder)
+        if lock is not None or time.monotonic() >= end:
+            return lock
+        time.sleep(_PAUSE)
+
+
+@contextmanager
+def inherited_lock(folder: Path) -> Iterator[None]:
+    """Release after the block the lock of a folder that this process was started with, if it was."""
+    descriptor = os.environ.pop(LOCK_VARIABLE, None)
+    if descriptor is None:
+        yield
+        return
+    os.set_inheritable(int(descriptor), False)
+    lock = FolderLock(folder / ".lock", int(descriptor))
     try:
         yield
     finally:

@@ -68,9 +68,7 @@ class Display:
 
     def beginning(self, folder: Path, slots: Sequence[Slot]) -> None:
         """Say what will run, and on what."""
-        states = Counter(job.state for job in self._jobs)
-        earlier = f", {states[JobState.FINISHED]} of them finished earlier" if states[JobState.FINISHED] else ""
-        self.say(f"Sweep of {counted(len(self._jobs), 'job')}{earlier}: {folder}")
+        self.overview(folder)
         self.say_slots(slots)
 
     def say_slots(self, slots: Sequence[Slot]) -> None:
@@ -78,6 +76,12 @@ class Display:
         threads, gpus = counted(slots[0].threads, "CPU thread"), len(slots[0].gpus)
         share = f"{counted(gpus, 'GPU')} and {threads}" if gpus else threads
         self.say(f"{counted(len(slots), 'job')} at a time, each with {share}")
+
+    def overview(self, folder: Path) -> None:
+        """Say how many jobs there are."""
+        states = Counter(job.state for job in self._jobs)
+        earlier = f", {states[JobState.FINISHED]} of them finished earlier" if states[JobState.FINISHED] else ""
+        self.say(f"Sweep of {counted(len(self._jobs), 'job')}{earlier}: {folder}")
 
     def started(self, job: Job, slot: Slot, action: Action) -> None:
         """Say that a job starts or goes on."""

@@ -15,6 +15,8 @@ class JobState(StrEnum):
     """Where a job stands."""
 
     WAITING = "waiting"
+    QUEUED = "queued"
+    """Submitted to SLURM, and not running yet."""
     RUNNING = "running"
     FINISHED = "finished"
     FAILED = "failed"

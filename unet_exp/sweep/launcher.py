@@ -5,7 +5,7 @@ Nothing here imports torch: the sweep itself is a small process that only watche
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,9 @@ from unet_exp.sweep.settings import SweepSettings
 
 if TYPE_CHECKING:
     from unet_exp.sweep.slots import Slot
+
+Composed = tuple[Mapping[str, Any], Mapping[str, str]]
+"""The resolved configuration of a job, and the chosen option of every group."""
 
 
 class SweepLauncher(Launcher):
@@ -66,7 +69,7 @@ class SweepLauncher(Launcher):
             raise UserError("A sweep (-m) is started once, without torchrun or srun; it starts all processes itself.")
         arguments, sweep = to_plain(self._config.hydra.launcher), to_plain(self._config.sweep)
         arguments.pop("_target_")
-        mistakes = [*call_mistakes("hydra.launcher", SweepLauncher, arguments)]
+        mistakes = [*call_mistakes("hydra.launcher", self._checked_by(), arguments, owner="the launcher")]
         mistakes += call_mistakes("sweep", SweepSettings, sweep)
         if self._config.resume is not None:
             mistakes.append("resume: a sweep finds by itself what can be continued; leave resume away.")
@@ -74,18 +77,25 @@ class SweepLauncher(Launcher):
             raise ConfigError(mistakes)
         self.settings = SweepSettings(**sweep)
 
+    def _checked_by(self) -> Callable[..., Any]:
+        """What the keys of hydra.launcher are arguments of."""
+        return SweepLauncher
+
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:  # noqa: ARG002
         """Run one job for each list of overrides; called by Hydra's sweeper."""
         run_command(lambda: self._launch(job_overrides))
         return [JobReturn(overrides=o, status=JobStatus.COMPLETED) for o in job_overrides]
 
     def _launch(self, job_overrides: Sequence[Sequence[str]]) -> None:
+        composed = [self.composed(overrides) for overrides in job_overrides]
+        if self._run(composed, job_overrides):
+            SweepLauncher.exit_code = 1
+
+    def _run(self, composed: Sequence[Composed], job_overrides: Sequence[Sequence[str]]) -> bool:
+        """Run the jobs; returns whether one has failed."""
         from unet_exp.sweep.session import run_sweep
 
-        composed = [self.composed(overrides) for overrides in job_overrides]
-        failed = run_sweep(self.folder, composed, job_overrides, self.slots(), self.settings, self.flags())
-        if failed:
-            SweepLauncher.exit_code = 1
+        return run_sweep(self.folder, composed, job_overrides, self.slots(), self.settings, self.flags())
 
     @property
     def folder(self) -> Path:
@@ -103,7 +113,7 @@ class SweepLauncher(Launcher):
         gpus = visible_gpus(os.environ) if self._gpus is None else self._gpus
         return make_slots(self._n_jobs, self._gpus_per_job, gpus)
 
-    def composed(self, overrides: Sequence[str]) -> tuple[dict[str, Any], Mapping[str, str]]:
+    def composed(self, overrides: Sequence[str]) -> Composed:
         """The resolved configuration of one job, and the chosen option of every group.
 
         Raises:
@@ -129,6 +139,6 @@ class SweepLauncher(Launcher):
 
 
 def offer_launcher() -> None:
-    """Let Hydra find the launcher, from a checkout and from a wheel alike; call it before Hydra's main."""
+    """Let Hydra find the launchers, from a checkout and from a wheel alike; call it before Hydra's main."""
     # Installed at the top level, our hydra_plugins would be imported by every other program that uses Hydra.
     sys.path.append(str(Path(__file__).parent / "plugin"))

@@ -12,6 +12,8 @@ FOLDER_VARIABLE = "UNET_EXP_JOB_FOLDER"
 """The job's folder; its lock is held for the job by the sweep."""
 LAUNCHER_VARIABLE = "UNET_EXP_LAUNCHER_PID"
 """The process that has started the job."""
+SLURM_VARIABLE = "UNET_EXP_SLURM_JOB"
+"""What a training must know of its SLURM job, as JSON."""
 
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux' prctl
 

@@ -9,9 +9,10 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 
-from unet_exp.run.lock import FolderLock
-from unet_exp.sweep.membership import FOLDER_VARIABLE, LAUNCHER_VARIABLE
+from unet_exp.run.lock import LOCK_VARIABLE, FolderLock
+from unet_exp.sweep.membership import FOLDER_VARIABLE, LAUNCHER_VARIABLE, SLURM_VARIABLE
 
 _OF_ONE_TRAINING = frozenset(
     {
@@ -32,6 +33,8 @@ _OF_ONE_TRAINING = frozenset(
         "UNET_EXP_RUN_FOLDER",
         FOLDER_VARIABLE,
         LAUNCHER_VARIABLE,
+        SLURM_VARIABLE,
+        LOCK_VARIABLE,
     }
 )
 _OF_ONE_LAUNCHER = ("MASTER_", "SLURM_", "TORCHELASTIC_", "PL_", "PMI_", "PMIX_", "OMPI_")
@@ -70,9 +73,7 @@ class JobProcess:
         self._ended: float | None = None
         told = {FOLDER_VARIABLE: str(folder), LAUNCHER_VARIABLE: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
         with log.open("ab") as file:
-            shown = " ".join(shlex.join(command).splitlines())
-            file.write(f"{_HEADING}{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {shown}\n".encode())
-            file.flush()
+            write_heading(file, command)
             self._process = subprocess.Popen(
                 list(command),
                 env={**environment, **told},
@@ -114,6 +115,13 @@ class JobProcess:
         except (ProcessLookupError, PermissionError):
             return False
         return True
+
+
+def write_heading(log: BinaryIO, command: Sequence[str]) -> None:
+    """Begin another attempt in the log of a job."""
+    shown = " ".join(shlex.join(command).splitlines())
+    log.write(f"{_HEADING}{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {shown}\n".encode())
+    log.flush()
 
 
 def log_tail(log: Path, lines: int = 15) -> list[str]:

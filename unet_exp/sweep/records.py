@@ -29,21 +29,48 @@ class JobRecord:
 
     def write_start(self, pid: int) -> None:
         """Note another attempt."""
-        kept = _read(self._file)
-        content = {
-            **_description(self._job),
-            "attempts": int(kept.get("attempts", 0)) + 1,
-            "host": socket.gethostname(),
-            "pid": pid,
-            "started": _now(),
-            "ended": None,
-            "exit_code": None,
-        }
-        write_json(self._file, content)
+        write_json(self._file, _started(_read(self._file), pid) | _description(self._job))
 
-    def write_end(self, exit_code: int) -> None:
+    def write_end(self, exit_code: int | None) -> None:
         """Note how the attempt ended."""
         write_json(self._file, {**_read(self._file), "ended": _now(), "exit_code": exit_code})
+
+    def write_submission(self, slurm_id: str) -> None:
+        """Note that SLURM has it."""
+        kept = _read(self._file)
+        write_json(self._file, {**kept, **_description(self._job), "slurm_id": slurm_id, "timeouts": 0})
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What job.json in a run folder says, empty if there is none."""
+    return _read(folder / _JOB_FILE)
+
+
+def change_record(folder: Path, **changes: Any) -> None:
+    """Change entries of job.json in a run folder, whose lock must be held."""
+    write_json(folder / _JOB_FILE, {**read_record(folder), **changes})
+
+
+def start_record(folder: Path, **more: Any) -> None:
+    """Note in a run folder that this process becomes another attempt.
+
+    Args:
+        folder: Its lock must be held.
+        more: Further entries.
+    """
+    write_json(folder / _JOB_FILE, {**_started(read_record(folder), os.getpid()), **more})
+
+
+def _started(kept: Mapping[str, Any], pid: int) -> dict[str, Any]:
+    return {
+        **kept,
+        "attempts": int(kept.get("attempts", 0)) + 1,
+        "host": socket.gethostname(),
+        "pid": pid,
+        "started": _now(),
+        "ended": None,
+        "exit_code": None,
+    }
 
 
 def write_sweep(folder: Path, jobs: Sequence[Job], state: str) -> None:
@@ -52,7 +79,7 @@ def write_sweep(folder: Path, jobs: Sequence[Job], state: str) -> None:
     Args:
         folder: The folder of the sweep.
         jobs: All jobs of this command.
-        state: Where the sweep stands: running, finished, failed or interrupted.
+        state: Where the sweep stands: running, finished, failed, interrupted, or detached if its jobs go on in SLURM.
     """
     rows = [_row(job.folder, _description(job), job.state, job.reason) for job in jobs]
     rows += _other_rows(folder, {job.label for job in jobs})

@@ -43,7 +43,7 @@ def run_sweep(
     """
     start = time.monotonic()
     make_sweep_folder(folder)
-    jobs = _distinct_jobs(folder, composed, overrides)
+    jobs = distinct_jobs(folder, composed, overrides)
     with Display(jobs) as display, stop_request() as request:
         display.beginning(folder, slots)
         if len(jobs) < len(composed):
@@ -53,12 +53,12 @@ def run_sweep(
     if request:
         raise request.error()
     if settings.report and any(job.state is JobState.FINISHED for job in jobs):
-        _write_report(folder, display)
+        write_report(folder, display)
     display.say(f"table of all jobs: {folder / 'sweep.csv'}")
     return any(job.state is not JobState.FINISHED for job in jobs)
 
 
-def _distinct_jobs(
+def distinct_jobs(
     folder: Path, composed: Sequence[tuple[Mapping[str, Any], Mapping[str, str]]], overrides: Sequence[Sequence[str]]
 ) -> list[Job]:
     """One job for each identity: combinations that differ in a machine setting only are the same run."""
@@ -69,7 +69,7 @@ def _distinct_jobs(
     return list(jobs.values())
 
 
-def _write_report(folder: Path, display: Display) -> None:
+def write_report(folder: Path, display: Display) -> None:
     """Compare the runs in a process of its own: whatever happens there, the results stay."""
     command = [sys.executable, "-m", "unet_exp.report", f"runs='{folder}'"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -33,7 +33,7 @@ class Slot:
             outer: Environment of the sweep; a lower number of threads there is kept.
         """
         threads = max(1, self.threads // max(1, processes))
-        limits = {name: str(_lower(threads, outer.get(name))) for name in _THREAD_VARIABLES}
+        limits = thread_limits(threads, outer)
         devices = {"CUDA_VISIBLE_DEVICES": ",".join(self.gpus)}
         if self.gpus and "CUDA_VISIBLE_DEVICES" not in outer:
             devices["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # as nvidia-smi numbers them; CUDA alone may do otherwise
@@ -42,6 +42,17 @@ class Slot:
     def __str__(self) -> str:
         threads = counted(self.threads, "CPU thread")
         return f"GPU {','.join(self.gpus)}, {threads}" if self.gpus else threads
+
+
+def thread_limits(threads: int, outer: Mapping[str, str]) -> dict[str, str]:
+    """The variables that limit the threads of a process.
+
+    Args:
+        threads: At most so many.
+        outer: A lower number in this environment is kept; one for OpenMP holds for the other libraries too.
+    """
+    shared = _lower(threads, outer.get(_THREAD_VARIABLES[0]))
+    return {name: str(_lower(shared, outer.get(name))) for name in _THREAD_VARIABLES}
 
 
 def make_slots(
