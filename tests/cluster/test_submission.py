@@ -64,9 +64,8 @@ def test_the_batch_script(fake, sweep, monkeypatch):
     )
     assert submit(made_jobs(sweep, "a", "b", "c"), sweep, settings) == ["70_0", "70_1", "70_2"]
     script = (fake.folder / "sbatch.script").read_text()
-    options = dict(
-        line.removeprefix("#SBATCH --").partition("=")[::2] for line in script.splitlines() if "#SBATCH" in line
-    )
+    lines = [line.removeprefix("#SBATCH --") for line in script.splitlines() if line.startswith("#SBATCH --")]
+    options = dict(line.partition("=")[::2] for line in lines)
     expected = {
         "array": "0-2%2",
         "partition": "gpu",
@@ -106,10 +105,11 @@ def test_the_task_is_importable_and_knows_both_commands(fake, sweep):
     assert pickle.loads(pickle.dumps(task)) == task
 
 
-def test_what_sbatch_refuses_is_said(fake, sweep):
+def test_what_sbatch_refuses_is_said_once(fake, sweep, capfd):
     fake.answer("sbatch", "", code=1, stderr="sbatch: error: Batch job submission failed: Invalid account")
-    with pytest.raises(UserError, match="SLURM has refused the jobs:\n  sbatch: error: .* Invalid account$"):
+    with pytest.raises(UserError, match=r"SLURM has refused the jobs:\n  sbatch: error: .* Invalid account$"):
         submit(made_jobs(sweep, "a"), sweep, SlurmSettings())
+    assert "sbatch" not in capfd.readouterr().err
 
 
 def launched(sweep: Path, jobs, slurm: SlurmSettings | None = None, **settings) -> SlurmRunner:
