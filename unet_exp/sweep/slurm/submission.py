@@ -1,8 +1,9 @@
 """Jobs become SLURM jobs, by way of submitit."""
 
+import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 from unet_exp.errors import UserError
@@ -36,7 +37,8 @@ def submit(jobs: Sequence[Job], sweep: Path, settings: SlurmSettings, flags: Seq
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     tasks = [_task(job, sweep, settings, flags) for job in jobs]
-    with _environment(submission_environment(os.environ)):
+    # submitit prints what sbatch says, and raises it too.
+    with _environment(submission_environment(os.environ)), redirect_stderr(io.StringIO()):
         executor = SlurmExecutor(sweep / FOLDER)
         executor.update_parameters(**settings.sbatch_parameters(job_name(sweep)))
         try:
