@@ -38,6 +38,7 @@ from unet_exp.run.identity import refuse_other_run, run_label
 from unet_exp.run.lock import alone_in
 from unet_exp.run.rank import is_first_process
 from unet_exp.run.signals import StopRequest, stop_request
+from unet_exp.run.whole_batch_layers import WholeBatchLayers
 from unet_exp.signature import did_you_mean
 from unet_exp.sweep.membership import job_folder
 from unet_exp.task import SegmentationTask
@@ -116,19 +117,21 @@ def build_trainer(
         callbacks: Callbacks of the run.
         tracker: The experiment tracker, or None.
     """
+    layers = WholeBatchLayers(batch_norm=bool(config["trainer"].get("sync_batchnorm")))
     trainer: Trainer = build(
         config,
         "trainer",
         default_root_dir=str(folder.path),
         logger=tracker.lightning_logger if tracker else False,
         callbacks=list(callbacks),
-        plugins=[DurableCheckpointIO()],
+        plugins=[DurableCheckpointIO(), layers],
         enable_model_summary=False,
         # In a log file Lightning would print a bar of its own; the lines of HistoryWriter are for that.
         enable_progress_bar=config["trainer"]["enable_progress_bar"] and sys.stderr.isatty(),
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # our samplers divide the work without padding
     )
+    layers.on_gpu = trainer.strategy.root_device.type == "cuda"
     return trainer
 
 
