@@ -59,8 +59,8 @@ def batch_sums(*parts: Tensor) -> tuple[Tensor, ...]:
     if not _active:
         return parts
     kind = torch.promote_types(torch.float32, parts[0].dtype)
-    total = _SumOfAll.apply(torch.cat([part.to(kind).flatten() for part in parts]))
-    pieces = total.split([part.numel() for part in parts])
+    total = _sum_of_all(torch.cat([part.to(kind).flatten() for part in parts]))
+    pieces = torch.split(total, [part.numel() for part in parts])
     return tuple(piece.view(part.shape) for piece, part in zip(pieces, parts, strict=True))
 
 
@@ -75,7 +75,7 @@ def whole_batch(part: Tensor) -> Tensor:
     values = part if part.is_floating_point() else part.to(torch.uint8)
     before, after = distributed.get_rank(), _world_size() - distributed.get_rank() - 1
     nothing = torch.zeros_like(values)
-    whole: Tensor = _SumOfAll.apply(torch.cat([nothing] * before + [values] + [nothing] * after, dim=-1))
+    whole = _sum_of_all(torch.cat([nothing] * before + [values] + [nothing] * after, dim=-1))
     return whole.to(part.dtype)
 
 
@@ -83,17 +83,22 @@ def _world_size() -> int:
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
+def _sum_of_all(part: Tensor) -> Tensor:
+    total: Tensor = _SumOfAll.apply(part)  # type: ignore[no-untyped-call]
+    return total
+
+
 class _SumOfAll(torch.autograd.Function):
     """The sum over the processes; its gradient is the sum of the gradients that the processes have for it."""
 
     @staticmethod
-    def forward(_ctx: object, part: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(_ctx: object, part: Tensor) -> Tensor:
         total = part.clone(memory_format=torch.contiguous_format)
         distributed.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(_ctx: object, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(_ctx: object, gradient: Tensor) -> Tensor:
         total = gradient.clone(memory_format=torch.contiguous_format)
         distributed.all_reduce(total)
         return total

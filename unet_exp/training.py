@@ -1,12 +1,10 @@
 """One training run, from composed configuration to finished run folder."""
 
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -22,32 +20,25 @@ from unet_exp.callback._finite import StopOnNonFiniteLoss
 from unet_exp.callback._history import HistoryWriter
 from unet_exp.check import check_train_config
 from unet_exp.data._datamodule import SegmentationDataModule
-from unet_exp.errors import ConfigError, UserError
+from unet_exp.data._sampling import share_of_batch
+from unet_exp.errors import ConfigError
 from unet_exp.evaluation import draw_results, evaluate_part, load_weights, write_results
 from unet_exp.figure.curves import save_curves
 from unet_exp.files import write_json
 from unet_exp.instantiate import build
 from unet_exp.run.checkpoint_io import DurableCheckpointIO, usable_checkpoint
 from unet_exp.run.console import print_table, score_rows
-from unet_exp.run.disk import remove_temporary_files
 from unet_exp.run.distributed import leave_together
 from unet_exp.run.environment import describe_environment, device_name
 from unet_exp.run.folder import RunFolder
 from unet_exp.run.history import read_history, train_seconds
-from unet_exp.run.identity import refuse_other_run, run_label
-from unet_exp.run.lock import alone_in
+from unet_exp.run.opening import Opened, held, open_run
 from unet_exp.run.rank import is_first_process
 from unet_exp.run.signals import StopRequest, stop_request
+from unet_exp.run.team import Team, devices_of_torchrun
 from unet_exp.run.whole_batch_layers import WholeBatchLayers
 from unet_exp.signature import did_you_mean
-from unet_exp.sweep.membership import job_folder
 from unet_exp.task import SegmentationTask
-
-_PATIENCE = 20.0
-"""Seconds to wait for the workers of a killed training."""
-
-_FOLDER_VARIABLE = "UNET_EXP_RUN_FOLDER"
-"""Tells the processes that Lightning starts for DDP which folder rank 0 has made."""
 
 
 def train(config: DictConfig, *, names: Mapping[str, str], overrides: Sequence[str]) -> Path:
@@ -70,23 +61,23 @@ def train(config: DictConfig, *, names: Mapping[str, str], overrides: Sequence[s
     plain = check_train_config(config)
     quieten()
     seed_everything(plain["seed"], workers=True, verbose=False)
-    datamodule = build_datamodule(plain)
-    datamodule.prepare_data()
-    datamodule.split.require("train", "val")
+    team = Team.of_this_process()
+    with team.in_turn() if team else nullcontext():
+        _check_hardware(plain)
+        datamodule = _prepared(plain)
     split = datamodule.split.description()
     extras = {"config": plain, "split": split, "class_names": datamodule.source.class_names}
     task = build_task(plain, datamodule.source, extras)
     _check_monitor(plain["monitor"], task)
     cost = measure_cost(task.network, datamodule.source.in_channels, datamodule.source.sample_size)
-    _check_hardware(plain)
-    _ = datamodule.train_dataset  # faults of the training data are found before the run folder is made
-    folder = _resumed_folder(plain, split) if plain["resume"] else _new_folder(plain, names)
-    with stop_request() as request, _held(folder):
-        checkpoint = usable_checkpoint(folder.checkpoint("last"))[0] if plain["resume"] else None
+    opened = open_run(plain, names, split, team)
+    folder = opened.folder
+    with stop_request() as request, held(folder):
+        checkpoint = usable_checkpoint(folder.checkpoint("last"))[0] if opened.resumed else None
         with _recorded(folder), _tracked(plain, folder) as tracker:
             trainer = build_trainer(plain, folder, _callbacks(plain, folder, request, tracker), tracker)
             environment = describe_environment(overrides, trainer.strategy.root_device)
-            _write_beginnings(folder, plain, split, environment)
+            _write_beginnings(opened, plain, split, environment)
             _print_start(folder, names, cost, datamodule, trainer)
             trainer.fit(task, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
             _conclude(trainer, task, datamodule, folder, plain, cost)
@@ -96,12 +87,15 @@ def train(config: DictConfig, *, names: Mapping[str, str], overrides: Sequence[s
 
 def quieten() -> None:
     """Silence what Lightning says at every start and nobody can act on."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*number of training batches.*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.* is deprecated.*")
     warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
+    warnings.filterwarnings("ignore", message=".*recommended to use `self.log.*sync_dist=True.*")  # the task sums itself
+    warnings.filterwarnings("ignore", message=".*distributed.nn.functional.all_gather is deprecated.*")
     if torch.cuda.is_available():
         torch.set_float32_matmul_precision("high")
 
@@ -121,6 +115,7 @@ def build_trainer(
     trainer: Trainer = build(
         config,
         "trainer",
+        **devices_of_torchrun(config["trainer"]),
         default_root_dir=str(folder.path),
         logger=tracker.lightning_logger if tracker else False,
         callbacks=list(callbacks),
@@ -135,13 +130,24 @@ def build_trainer(
     return trainer
 
 
+def _prepared(config: Mapping[str, Any]) -> SegmentationDataModule:
+    """The data, all faults of which are found before the run folder is made."""
+    datamodule = build_datamodule(config)
+    datamodule.prepare_data()
+    datamodule.split.require("train", "val")
+    _ = datamodule.train_dataset
+    return datamodule
+
+
 def _check_hardware(config: Mapping[str, Any]) -> None:
-    """Build a trainer only to see whether this machine has what it asks for."""
+    """Build a trainer only to see whether this machine has what it asks for, and can share the batches."""
+    given = devices_of_torchrun(config["trainer"])
     try:
-        build(config, "trainer", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+        trainer = build(config, "trainer", **given, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     except ConfigError as error:
         hint = "trainer: choose trainer=cpu or trainer=auto, or change trainer.accelerator and trainer.devices."
         raise ConfigError([*error.mistakes, hint]) from None
+    share_of_batch(config["loader"]["batch_size"], trainer.world_size)
 
 
 def _check_monitor(monitor: str, task: SegmentationTask) -> None:
@@ -149,39 +155,6 @@ def _check_monitor(monitor: str, task: SegmentationTask) -> None:
     if monitor not in known:
         hint = did_you_mean(monitor, known, otherwise="Choose one of")
         raise ConfigError([f"monitor: no score is called {monitor!r}. {hint}"])
-
-
-def _resumed_folder(config: Mapping[str, Any], split: Mapping[str, Any]) -> RunFolder:
-    """Open the folder of the run to continue, if that is possible and honest."""
-    folder = RunFolder.open(Path(config["resume"]))
-    refuse_other_run(folder.config(), config, str(folder.path))
-    saved = folder.split()
-    if saved is not None and saved["hash"] != split["hash"]:
-        raise UserError(
-            f"{folder.path} was trained on another split of the data ({saved['hash']}, now {split['hash']}): images "
-            "were added, removed or moved. Restore the files, or start a new run."
-        )
-    return folder
-
-
-def _new_folder(config: Mapping[str, Any], names: Mapping[str, str]) -> RunFolder:
-    """Make the folder of a new run; the other processes of a distributed training are told which."""
-    if not is_first_process() and _FOLDER_VARIABLE in os.environ:
-        return RunFolder.open(Path(os.environ[_FOLDER_VARIABLE]))
-    own = job_folder()  # a sweep's job starts again in the folder it has
-    parent = Path(config["output_folder"]) / (config["name"] or date.today().isoformat())
-    folder = RunFolder(own) if own else RunFolder.create(parent, run_label(config, names))
-    os.environ[_FOLDER_VARIABLE] = str(folder.path.resolve())
-    return folder
-
-
-@contextmanager
-def _held(folder: RunFolder) -> Iterator[None]:
-    """No other training works in the folder meanwhile. For a job of a sweep, the sweep has seen to that."""
-    with alone_in(folder.path, patience=_PATIENCE) if is_first_process() and job_folder() is None else nullcontext():
-        if is_first_process():
-            remove_temporary_files(folder.path)  # of a training that was killed
-        yield
 
 
 @contextmanager
@@ -232,12 +205,12 @@ def _callbacks(config: Mapping[str, Any], folder: RunFolder, request: StopReques
 
 @rank_zero_only
 def _write_beginnings(
-    folder: RunFolder, config: Mapping[str, Any], split: Mapping[str, Any], environment: Mapping[str, Any]
+    opened: Opened, config: Mapping[str, Any], split: Mapping[str, Any], environment: Mapping[str, Any]
 ) -> None:
-    if not config["resume"]:
-        folder.write_config(config)
-    write_json(folder.environment_file, environment)
-    write_json(folder.split_file, split)
+    if not opened.resumed:
+        opened.folder.write_config(config)
+    write_json(opened.folder.environment_file, environment)
+    write_json(opened.folder.split_file, split)
 
 
 @rank_zero_only
