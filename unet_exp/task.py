@@ -199,8 +199,10 @@ class SegmentationTask(LightningModule):
         self.scored = self.metric.compute()
         self.metric.reset()
         scores = self._summary(self.scored.matrices)
+        # In double precision, so that the order of the sum, which differs with the number of ranks, does not show.
+        exact = torch.float32 if self.device.type == "mps" else torch.float64
         losses = torch.stack(self._losses) if self._losses else torch.zeros(0, device=self.device)
-        sums = torch.stack([losses.sum(), torch.tensor(float(len(losses)), device=self.device)])
+        sums = torch.tensor([losses.to(exact).sum(), len(losses)], dtype=exact, device=self.device)
         self._losses.clear()
         total, count = self._sum_over_ranks(sums)
         self.log(f"{stage}/dice", scores.pop("dice"), prog_bar=True)

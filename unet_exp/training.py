@@ -28,7 +28,7 @@ from unet_exp.files import write_json
 from unet_exp.instantiate import build
 from unet_exp.run.checkpoint_io import DurableCheckpointIO, usable_checkpoint
 from unet_exp.run.console import print_table, score_rows
-from unet_exp.run.distributed import leave_together
+from unet_exp.run.distributed import failing_together, leave_together
 from unet_exp.run.environment import describe_environment, device_name
 from unet_exp.run.folder import RunFolder
 from unet_exp.run.history import read_history, train_seconds
@@ -79,9 +79,10 @@ def train(config: DictConfig, *, names: Mapping[str, str], overrides: Sequence[s
             environment = describe_environment(overrides, trainer.strategy.root_device)
             _write_beginnings(opened, plain, split, environment)
             _print_start(folder, names, cost, datamodule, trainer)
-            trainer.fit(task, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
-            _conclude(trainer, task, datamodule, folder, plain, cost)
-            leave_together(trainer)
+            with failing_together(trainer):
+                trainer.fit(task, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
+                _conclude(trainer, task, datamodule, folder, plain, cost)
+                leave_together(trainer)
     return folder.path
 
 
@@ -94,7 +95,9 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.* is deprecated.*")
     warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
-    warnings.filterwarnings("ignore", message=".*recommended to use `self.log.*sync_dist=True.*")  # the task sums itself
+    warnings.filterwarnings(
+        "ignore", message=".*recommended to use `self.log.*sync_dist=True.*"
+    )  # the task sums itself
     warnings.filterwarnings("ignore", message=".*distributed.nn.functional.all_gather is deprecated.*")
     if torch.cuda.is_available():
         torch.set_float32_matmul_precision("high")

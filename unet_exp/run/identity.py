@@ -26,6 +26,7 @@ NOT_IDENTITY = (
     "loader.pin_memory",
     "loader.prefetch_factor",
     "trainer.enable_progress_bar",
+    "trainer.strategy.timeout_minutes",
 )
 """Paths and machine settings: two runs that differ only here give the same result."""
 

@@ -106,17 +106,39 @@ class Team:
     """
 
     def __init__(self) -> None:
+        from torch.distributed import PrefixStore  # type: ignore[attr-defined]
         from torch.distributed.rendezvous import rendezvous
 
         self.rank, self._size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         self._first_of_host = os.environ["LOCAL_RANK"] == "0"
         self._hosts = self._size // int(os.environ["LOCAL_WORLD_SIZE"])
-        self._store, *_ = next(iter(rendezvous("env://")))
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store, *_ = next(iter(rendezvous("env://")))
+        self._store = PrefixStore(f"unet_exp/{attempt}", store)
+        if attempt != "0":
+            self._fresh = self._with_fresh_store()
 
     @classmethod
     def of_this_process(cls) -> "Team | None":
         """None where this process is alone, or was started by Lightning."""
         return cls() if started_by_torchrun() and os.environ["WORLD_SIZE"] != "1" else None
+
+    def _with_fresh_store(self) -> Any:
+        """Let torch.distributed connect the processes through a store without the entries of an earlier attempt.
+
+        torchrun (torch 2.13) keeps its own one over all attempts, and torch then looks for processes that are dead.
+        """
+        from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+        server = None
+        if self.rank == 0:
+            host = os.environ["MASTER_ADDR"]
+            server = TCPStore(host, 0, self._size, is_master=True, multi_tenant=True, wait_for_workers=False)
+            self._ask(lambda: self._store.set("port", str(server.port)))
+        self._wait(lambda: self._store.check(["port"]))
+        os.environ["MASTER_PORT"] = self._ask(lambda: self._store.get("port")).decode()
+        os.environ["TORCHELASTIC_USE_AGENT_STORE"] = "False"  # rank 0 has the store, not torchrun
+        return server  # it lives as long as there is a reference to it
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:
@@ -128,21 +150,21 @@ class Team:
         before = 0 if self.rank == 0 else 1 if self._first_of_host else self._hosts
         self._wait(lambda: self._done() >= before)
         yield
-        self._ask(lambda: self._store.add("unet_exp/done", 1))
+        self._ask(lambda: self._store.add("done", 1))
         self._wait(lambda: self._done() >= self._size)
 
     def tell(self, what: dict[str, Any]) -> None:
         """In the first process: say something to all others."""
-        self._ask(lambda: self._store.set("unet_exp/told", json.dumps(what)))
+        self._ask(lambda: self._store.set("told", json.dumps(what)))
 
     def hear(self) -> dict[str, Any]:
         """In the others: what the first process says."""
-        self._wait(lambda: self._store.check(["unet_exp/told"]))
-        heard: dict[str, Any] = json.loads(self._ask(lambda: self._store.get("unet_exp/told")))
+        self._wait(lambda: self._store.check(["told"]))
+        heard: dict[str, Any] = json.loads(self._ask(lambda: self._store.get("told")))
         return heard
 
     def _done(self) -> int:
-        return int(self._store.add("unet_exp/done", 0))
+        return int(self._store.add("done", 0))
 
     def _wait(self, is_true: Callable[[], bool]) -> None:
         while not self._ask(is_true):
