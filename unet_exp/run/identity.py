@@ -16,6 +16,7 @@ NOT_IDENTITY = (
     "resume",
     "logger",
     "checkpoint",
+    "gradient_checkpointing",
     "data.root",
     "data.url",
     "data.girder_url",
