@@ -127,9 +127,7 @@ def test_one_two_and_three_processes_write_the_same_bytes(kind, request, tmp_pat
         assert done.returncode == 0, done.stderr
         tables.append((output / "per_image.csv").read_bytes())
         metrics = json.loads((output / "metrics.json").read_text())
-        loss = metrics["train"].pop("loss")  # the only number that ranks add up in float32
         scores.append(json.dumps({name: metrics[name] for name in ("train", "conventions", "images_trained_on")}))
-        assert loss == pytest.approx(json.loads((tmp_path / "1" / "metrics.json").read_text())["train"]["loss"])
     assert tables[0] == tables[1] == tables[2]
     assert scores[0] == scores[1] == scores[2]
 

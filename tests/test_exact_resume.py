@@ -64,7 +64,7 @@ def test_the_time_of_a_continued_epoch_is_plausible(stopped_in_validation):
 
 def train_distributed(place: Place, *overrides: str) -> subprocess.CompletedProcess:
     """Train in two processes."""
-    distributed = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "loader.batch_size=2")
+    distributed = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "loader.batch_size=4")
     given = place.overrides(*distributed, *overrides)
     place.folder.mkdir(parents=True, exist_ok=True)
     return subprocess.run(

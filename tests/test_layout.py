@@ -34,7 +34,7 @@ def imports(path: Path) -> set[str]:
 
 ALLOWED = {
     "model": ("unet_exp.model._", "unet_exp.bounds"),
-    "loss": ("unet_exp.loss._", "unet_exp.bounds"),
+    "loss": ("unet_exp.loss._", "unet_exp.bounds", "unet_exp.global_batch"),
     "scheduler": ("unet_exp.bounds",),
     "data": ("unet_exp.data", "unet_exp.bounds", "unet_exp.errors", "unet_exp.files"),
     "reporting": (
@@ -59,7 +59,7 @@ def test_parts_do_not_know_the_whole(folder):
 
 
 def test_the_task_knows_no_model_loss_or_dataset():
-    assert imports(PACKAGE / "task.py") == {"unet_exp.class_ids", "unet_exp.metric"}
+    assert imports(PACKAGE / "task.py") == {"unet_exp.class_ids", "unet_exp.global_batch", "unet_exp.metric"}
 
 
 def test_instantiate_is_called_in_one_place():

@@ -14,6 +14,7 @@ from unet_exp.data._augmentation_check import refuse_unfit
 from unet_exp.data._datamodule import SegmentationDataModule
 from unet_exp.data._source import ImageSource
 from unet_exp.errors import ConfigError
+from unet_exp.gradient_checkpointing import checkpoint_gradients
 from unet_exp.instantiate import Config, build
 from unet_exp.task import DataProperties, SegmentationTask
 
@@ -77,6 +78,8 @@ def build_task(config: Config, source: ImageSource, checkpoint_extras: dict[str,
         channels_last=config["channels_last"],
         checkpoint_extras=checkpoint_extras,
     )
+    if config.get("gradient_checkpointing"):
+        checkpoint_gradients(network)
     if config["compile"]:
         network.compile()  # in place: torch.compile(network) would rename every key of the checkpoint
     return task

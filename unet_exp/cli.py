@@ -7,6 +7,7 @@ from pathlib import Path
 
 from unet_exp.errors import RunInterruptedError, UserError, plain_message
 from unet_exp.locations import CONFIG_FOLDER
+from unet_exp.run.team import leave_the_word_to_the_first
 
 # Read by torch when it is imported, on Linux: large tensors in large pages. Without it a forward pass over large images
 # spends half of its time on a CPU waiting for the kernel to clear and map 4 KiB pages.
@@ -22,6 +23,7 @@ def run_command(command: Callable[[], None]) -> None:
     try:
         command()
     except UserError as error:
+        leave_the_word_to_the_first()
         sys.stderr.write(f"error: {plain_message(error)}\n")
         raise SystemExit(1) from None
     except RunInterruptedError as error:

@@ -38,6 +38,7 @@ class TrainSettings:
         monitor: Logged value that decides which checkpoint is the best one (higher is better).
         channels_last: Use the NHWC memory format, faster on most hardware.
         compile: Compile the network with torch.compile, in place.
+        gradient_checkpointing: Compute activations again for the gradient instead of keeping them.
         test_after_training: Score the best checkpoint on the test split when training has finished.
         model: Block of the network.
         data: Block of the dataset.
@@ -63,6 +64,7 @@ class TrainSettings:
     monitor: str
     channels_last: bool
     compile: bool
+    gradient_checkpointing: bool = False
     test_after_training: bool
     model: dict[str, Any]
     data: dict[str, Any]

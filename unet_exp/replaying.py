@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from unet_exp.build import build_task
 from unet_exp.check import check_train_config
 from unet_exp.errors import UserError
+from unet_exp.global_batch import in_place_of
 from unet_exp.instantiate import build
 from unet_exp.run.checkpoint_io import read_checkpoint
 from unet_exp.run.console import print_table
 from unet_exp.run.folder import RunFolder
+from unet_exp.run.whole_batch_layers import WholeBatchLayers
 from unet_exp.task import SegmentationTask
 
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -76,8 +78,16 @@ def find_non_finite(task: SegmentationTask, content: dict[str, Any]) -> Finding:
     batch = content["batch"]
     weights = tuple(name for name, value in content["state_dict"].items() if not _is_finite(value))
     task.train()
-    task.seed_batch(content["epoch"], content["batch_index"], content["rank"])
-    with torch.no_grad(), _first_non_finite(task) as found, _autocast(content["precision"], batch["image"].device):
+    task.seed_batch(content["epoch"], content["batch_index"])
+    processes = content.get("processes", 1)
+    if processes > 1:
+        WholeBatchLayers(batch_norm=False).apply(task)
+    with (
+        torch.no_grad(),
+        in_place_of(content["rank"], processes),
+        _first_non_finite(task) as found,
+        _autocast(content["precision"], batch["image"].device),
+    ):
         outputs = task.network(task.normalize(batch["image"]))
         loss = float(task.criterion(outputs, batch["mask"].long()))
     module, input_range = found[0] if found else (None, None)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unet_exp.class_ids import class_ids
+from unet_exp.global_batch import over_all_processes
 from unet_exp.metric import Cases, SegmentationMetric, confusion_matrix, summary
 
 TrainBatch = dict[str, Tensor]
@@ -118,18 +119,19 @@ class SegmentationTask(LightningModule):
 
     def on_train_batch_start(self, batch: TrainBatch, batch_idx: int) -> None:  # noqa: ARG002
         """Let a resumed run draw what an uninterrupted one does."""
-        self.seed_batch(self.current_epoch, batch_idx, self.global_rank)
+        self.seed_batch(self.current_epoch, batch_idx)
 
-    def seed_batch(self, epoch: int, batch_index: int, rank: int) -> None:
-        """Make dropout a function of seed, epoch, batch and rank."""
-        entropy = [self._seed, epoch, batch_index, rank]
+    def seed_batch(self, epoch: int, batch_index: int) -> None:
+        """Make dropout a function of seed, epoch and batch; of what it draws, each rank uses its own samples' part."""
+        entropy = [self._seed, epoch, batch_index, 0]
         torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:  # noqa: ARG002
-        """Loss of one batch of patches or images."""
+        """Loss of one batch of patches or images, in distributed training of those of all processes."""
         target = batch["mask"].long()
         outputs = self.network(self.normalize(batch["image"]))
-        loss: Tensor = self.criterion(outputs, target)
+        with over_all_processes():
+            loss: Tensor = self.criterion(outputs, target)
         self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False, prog_bar=True)
         self._count(outputs if isinstance(outputs, Tensor) else outputs[0], target, loss.detach())
         return loss
@@ -197,8 +199,10 @@ class SegmentationTask(LightningModule):
         self.scored = self.metric.compute()
         self.metric.reset()
         scores = self._summary(self.scored.matrices)
+        # In double precision, so that the order of the sum, which differs with the number of ranks, does not show.
+        exact = torch.float32 if self.device.type == "mps" else torch.float64
         losses = torch.stack(self._losses) if self._losses else torch.zeros(0, device=self.device)
-        sums = torch.stack([losses.sum(), torch.tensor(float(len(losses)), device=self.device)])
+        sums = torch.tensor([losses.to(exact).sum(), len(losses)], dtype=exact, device=self.device)
         self._losses.clear()
         total, count = self._sum_over_ranks(sums)
         self.log(f"{stage}/dice", scores.pop("dice"), prog_bar=True)

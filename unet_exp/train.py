@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from unet_exp.cli import run_command, with_data_for_help
 from unet_exp.locations import CONFIG_FOLDER
 from unet_exp.run.resume import resumed_arguments
+from unet_exp.run.team import first_process_tells, tell_at_once
 from unet_exp.sweep.launcher import SweepLauncher, offer_launcher
 from unet_exp.sweep.membership import end_with_sweep
 from unet_exp.sweep.slurm.membership import requeued_when_warned
@@ -25,6 +26,8 @@ def _job(config: DictConfig) -> None:
 def _train(config: DictConfig) -> None:
     from unet_exp.training import train
 
+    tell_at_once()
+
     runtime = HydraConfig.get()
     with requeued_when_warned():
         train(config, names=runtime.runtime.choices, overrides=list(runtime.overrides.task))
@@ -35,7 +38,8 @@ def main() -> None:
     end_with_sweep()
     run_command(_complete_arguments)
     offer_launcher()
-    _job()
+    with first_process_tells():
+        _job()
     if SweepLauncher.exit_code:
         raise SystemExit(SweepLauncher.exit_code)
 

@@ -1,12 +1,10 @@
 """One training run, from composed configuration to finished run folder."""
 
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import date
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,33 +20,27 @@ from unet_exp.callback._finite import StopOnNonFiniteLoss
 from unet_exp.callback._history import HistoryWriter
 from unet_exp.check import check_train_config
 from unet_exp.data._datamodule import SegmentationDataModule
-from unet_exp.errors import ConfigError, UserError
+from unet_exp.data._sampling import share_of_batch
+from unet_exp.errors import ConfigError
 from unet_exp.evaluation import draw_results, evaluate_part, load_weights, write_results
 from unet_exp.figure.curves import save_curves
 from unet_exp.files import write_json
 from unet_exp.instantiate import build
 from unet_exp.run.checkpoint_io import DurableCheckpointIO, usable_checkpoint
 from unet_exp.run.console import print_table, score_rows
-from unet_exp.run.disk import remove_temporary_files
-from unet_exp.run.distributed import leave_together
+from unet_exp.run.distributed import failing_together, leave_together
 from unet_exp.run.environment import describe_environment, device_name
 from unet_exp.run.folder import RunFolder
 from unet_exp.run.history import read_history, train_seconds
-from unet_exp.run.identity import refuse_other_run, run_label
-from unet_exp.run.lock import alone_in, inherited_lock
+from unet_exp.run.opening import Opened, held, open_run
 from unet_exp.run.rank import is_first_process
 from unet_exp.run.signals import StopRequest, stop_request
+from unet_exp.run.team import Team, devices_of_torchrun
+from unet_exp.run.whole_batch_layers import WholeBatchLayers
 from unet_exp.signature import did_you_mean
-from unet_exp.sweep.membership import job_folder
 from unet_exp.sweep.slurm.cluster import cluster_plugins
 from unet_exp.sweep.slurm.membership import warning_signals
 from unet_exp.task import SegmentationTask
-
-_PATIENCE = 20.0
-"""Seconds to wait for the workers of a killed training."""
-
-_FOLDER_VARIABLE = "UNET_EXP_RUN_FOLDER"
-"""Tells the processes that Lightning starts for DDP which folder rank 0 has made."""
 
 
 def train(config: DictConfig, *, names: Mapping[str, str], overrides: Sequence[str]) -> Path:
@@ -71,38 +63,44 @@ def train(config: DictConfig, *, names: Mapping[str, str], overrides: Sequence[s
     plain = check_train_config(config)
     quieten()
     seed_everything(plain["seed"], workers=True, verbose=False)
-    datamodule = build_datamodule(plain)
-    datamodule.prepare_data()
-    datamodule.split.require("train", "val")
+    team = Team.of_this_process()
+    with team.in_turn() if team else nullcontext():
+        _check_hardware(plain)
+        datamodule = _prepared(plain)
     split = datamodule.split.description()
     extras = {"config": plain, "split": split, "class_names": datamodule.source.class_names}
     task = build_task(plain, datamodule.source, extras)
     _check_monitor(plain["monitor"], task)
     cost = measure_cost(task.network, datamodule.source.in_channels, datamodule.source.sample_size)
-    _check_hardware(plain)
-    _ = datamodule.train_dataset  # faults of the training data are found before the run folder is made
-    folder = _resumed_folder(plain, split) if plain["resume"] else _new_folder(plain, names)
-    with stop_request(warning_signals()) as request, _held(folder):
-        checkpoint = usable_checkpoint(folder.checkpoint("last"))[0] if plain["resume"] else None
+    opened = open_run(plain, names, split, team)
+    folder = opened.folder
+    with stop_request(warning_signals()) as request, held(folder):
+        checkpoint = usable_checkpoint(folder.checkpoint("last"))[0] if opened.resumed else None
         with _recorded(folder), _tracked(plain, folder) as tracker:
             trainer = build_trainer(plain, folder, _callbacks(plain, folder, request, tracker), tracker)
             environment = describe_environment(overrides, trainer.strategy.root_device)
-            _write_beginnings(folder, plain, split, environment)
+            _write_beginnings(opened, plain, split, environment)
             _print_start(folder, names, cost, datamodule, trainer)
-            trainer.fit(task, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
-            _conclude(trainer, task, datamodule, folder, plain, cost)
-            leave_together(trainer)
+            with failing_together(trainer):
+                trainer.fit(task, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
+                _conclude(trainer, task, datamodule, folder, plain, cost)
+                leave_together(trainer)
     return folder.path
 
 
 def quieten() -> None:
     """Silence what Lightning says at every start and nobody can act on."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*number of training batches.*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.* is deprecated.*")
     warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
+    warnings.filterwarnings(
+        "ignore", message=".*recommended to use `self.log.*sync_dist=True.*"
+    )  # the task sums itself
+    warnings.filterwarnings("ignore", message=".*distributed.nn.functional.all_gather is deprecated.*")
     if torch.cuda.is_available():
         torch.set_float32_matmul_precision("high")
 
@@ -118,28 +116,42 @@ def build_trainer(
         callbacks: Callbacks of the run.
         tracker: The experiment tracker, or None.
     """
+    layers = WholeBatchLayers(batch_norm=bool(config["trainer"].get("sync_batchnorm")))
     trainer: Trainer = build(
         config,
         "trainer",
+        **devices_of_torchrun(config["trainer"]),
         default_root_dir=str(folder.path),
         logger=tracker.lightning_logger if tracker else False,
         callbacks=list(callbacks),
-        plugins=[DurableCheckpointIO(), *cluster_plugins()],
+        plugins=[DurableCheckpointIO(), layers, *cluster_plugins()],
         enable_model_summary=False,
         # In a log file Lightning would print a bar of its own; the lines of HistoryWriter are for that.
         enable_progress_bar=config["trainer"]["enable_progress_bar"] and sys.stderr.isatty(),
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # our samplers divide the work without padding
     )
+    layers.on_gpu = trainer.strategy.root_device.type == "cuda"
     return trainer
 
 
+def _prepared(config: Mapping[str, Any]) -> SegmentationDataModule:
+    """The data, all faults of which are found before the run folder is made."""
+    datamodule = build_datamodule(config)
+    datamodule.prepare_data()
+    datamodule.split.require("train", "val")
+    _ = datamodule.train_dataset
+    return datamodule
+
+
 def _check_hardware(config: Mapping[str, Any]) -> None:
-    """Build a trainer only to see whether this machine has what it asks for."""
+    """Build a trainer only to see whether this machine has what it asks for, and can share the batches."""
+    given = devices_of_torchrun(config["trainer"])
     try:
-        build(
+        trainer = build(
             config,
             "trainer",
+            **given,
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -148,6 +160,7 @@ def _check_hardware(config: Mapping[str, Any]) -> None:
     except ConfigError as error:
         hint = "trainer: choose trainer=cpu or trainer=auto, or change trainer.accelerator and trainer.devices."
         raise ConfigError([*error.mistakes, hint]) from None
+    share_of_batch(config["loader"]["batch_size"], trainer.world_size)
 
 
 def _check_monitor(monitor: str, task: SegmentationTask) -> None:
@@ -155,40 +168,6 @@ def _check_monitor(monitor: str, task: SegmentationTask) -> None:
     if monitor not in known:
         hint = did_you_mean(monitor, known, otherwise="Choose one of")
         raise ConfigError([f"monitor: no score is called {monitor!r}. {hint}"])
-
-
-def _resumed_folder(config: Mapping[str, Any], split: Mapping[str, Any]) -> RunFolder:
-    """Open the folder of the run to continue, if that is possible and honest."""
-    folder = RunFolder.open(Path(config["resume"]))
-    refuse_other_run(folder.config(), config, str(folder.path))
-    saved = folder.split()
-    if saved is not None and saved["hash"] != split["hash"]:
-        raise UserError(
-            f"{folder.path} was trained on another split of the data ({saved['hash']}, now {split['hash']}): images "
-            "were added, removed or moved. Restore the files, or start a new run."
-        )
-    return folder
-
-
-def _new_folder(config: Mapping[str, Any], names: Mapping[str, str]) -> RunFolder:
-    """Make the folder of a new run; the other processes of a distributed training are told which."""
-    if not is_first_process() and _FOLDER_VARIABLE in os.environ:
-        return RunFolder.open(Path(os.environ[_FOLDER_VARIABLE]))
-    own = job_folder()  # a sweep's job starts again in the folder it has
-    parent = Path(config["output_folder"]) / (config["name"] or date.today().isoformat())
-    folder = RunFolder(own) if own else RunFolder.create(parent, run_label(config, names))
-    os.environ[_FOLDER_VARIABLE] = str(folder.path.resolve())
-    return folder
-
-
-@contextmanager
-def _held(folder: RunFolder) -> Iterator[None]:
-    """No other training works in the folder meanwhile. For a job of a sweep, the sweep has seen to that."""
-    outside_sweeps = is_first_process() and job_folder() is None
-    with alone_in(folder.path, patience=_PATIENCE) if outside_sweeps else inherited_lock(folder.path):
-        if is_first_process():
-            remove_temporary_files(folder.path)  # of a training that was killed
-        yield
 
 
 @contextmanager
@@ -239,12 +218,12 @@ def _callbacks(config: Mapping[str, Any], folder: RunFolder, request: StopReques
 
 @rank_zero_only
 def _write_beginnings(
-    folder: RunFolder, config: Mapping[str, Any], split: Mapping[str, Any], environment: Mapping[str, Any]
+    opened: Opened, config: Mapping[str, Any], split: Mapping[str, Any], environment: Mapping[str, Any]
 ) -> None:
-    if not config["resume"]:
-        folder.write_config(config)
-    write_json(folder.environment_file, environment)
-    write_json(folder.split_file, split)
+    if not opened.resumed:
+        opened.folder.write_config(config)
+    write_json(opened.folder.environment_file, environment)
+    write_json(opened.folder.split_file, split)
 
 
 @rank_zero_only

@@ -12,6 +12,7 @@ from unet_exp.check import check_train_config
 from unet_exp.config import compose_config
 from unet_exp.data import _sampling
 from unet_exp.data._sampling import EpochSampler, EvaluationBatches
+from unet_exp.errors import UserError
 
 
 def loader(root, *overrides, data="bcss", workers=0, seed=0, augmentation="nnunet_like"):
@@ -53,10 +54,10 @@ def test_batches_do_not_depend_on_the_number_of_workers(data, overrides, tmp_pat
 
 @pytest.mark.parametrize(("data", "overrides"), SAMPLINGS)
 def test_samples_do_not_depend_on_the_number_of_ranks(data, overrides, tmp_path, monkeypatch):
-    """The first global steps hold the same samples, whoever trains on them."""
+    """Every step of an epoch holds the same samples, whoever trains on them."""
     root = fake.MAKERS[data](tmp_path / "data")
     streams = {}
-    for world_size in (1, 2, 3):
+    for world_size in (1, 2, 4):
         ranks = []
         for rank in range(world_size):
             monkeypatch.setattr(_sampling, "rank_and_world_size", lambda r=rank, w=world_size: (r, w))
@@ -64,9 +65,8 @@ def test_samples_do_not_depend_on_the_number_of_ranks(data, overrides, tmp_path,
             one.batch_sampler.sampler.set_epoch(1)
             ranks.append([digest({name: x[i] for name, x in b.items()}) for b in one for i in range(len(b["mask"]))])
         streams[world_size] = [digest_ for together in zip(*ranks, strict=True) for digest_ in together]
-    shortest = min(len(stream) for stream in streams.values())
-    assert shortest >= 4
-    assert len({tuple(stream[:shortest]) for stream in streams.values()}) == 1
+    assert len(streams[1]) >= 4
+    assert streams[1] == streams[2] == streams[4]
 
 
 def test_context_crops_are_part_of_a_batch(bcss_root):
@@ -125,8 +125,9 @@ def test_a_resumed_loader_continues_in_mid_epoch(bcss_root, workers):
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_ranks_share_one_global_order(monkeypatch, world_size):
-    size, batch = 50, 4
+@pytest.mark.parametrize("size", [50, 6])
+def test_ranks_share_one_global_order(monkeypatch, world_size, size):
+    batch = 12
     order = list(np.random.default_rng([7, 2]).permutation(size))
     streams = []
     for rank in range(world_size):
@@ -136,7 +137,7 @@ def test_ranks_share_one_global_order(monkeypatch, world_size):
         streams.append([index for _, index in sampler])
     assert len({len(stream) for stream in streams}) == 1  # nobody waits for a rank that has more
     used = len(streams[0]) * world_size
-    assert used == size - size % (batch * world_size)
+    assert used == (size - size % batch or size)
     merged = [streams[i % world_size][i // world_size] for i in range(used)]
     assert merged == order[:used]
 
@@ -150,3 +151,18 @@ def test_every_case_is_evaluated_exactly_once_and_in_the_same_company(monkeypatc
         seen += [batch for batch in batches if batch]
         assert len(batches) == len(list(batches))
     assert sorted(seen) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]]
+
+
+@pytest.mark.parametrize(
+    ("size", "world_size", "message"),
+    [
+        (50, 3, r"16 samples of a step cannot be divided among 3 processes. Set loader.batch_size=15 or .*=18"),
+        (50, 32, r"16 samples of a step cannot be divided among 32 processes. Set loader.batch_size=32, or"),
+        (7, 2, r"An epoch has 7 samples, which 2 processes cannot share evenly. Set loader.batch_size=6."),
+        (1, 2, r"An epoch has 1 sample, which 2 processes cannot share evenly. Use fewer."),
+    ],
+)
+def test_a_batch_that_cannot_be_shared_is_refused_with_the_remedy(monkeypatch, size, world_size, message):
+    monkeypatch.setattr(_sampling, "rank_and_world_size", lambda: (0, world_size))
+    with pytest.raises(UserError, match=message):
+        len(EpochSampler(size, seed=0, batch_size=16))

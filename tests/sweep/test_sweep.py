@@ -158,7 +158,7 @@ def test_two_launches_share_the_work(bcss_root, tmp_path):
 
 def test_distributed_trainings_work_in_sweeps_and_crash_alone(bcss_root, tmp_path):
     """In Hydra's own sweeps, rank 1 replays the whole sweep, and a crash leaves the ranks in different jobs forever."""
-    ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "loader.batch_size=2", "trainer.max_epochs=1")
+    ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "loader.batch_size=4", "trainer.max_epochs=1")
     sweep = Sweep(bcss_root, tmp_path, "0,1,2", *ddp, plan={"0/0": "raise", "1/1": "kill"})
     code, output = sweep.launch()
     assert code == 1

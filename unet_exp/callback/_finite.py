@@ -68,6 +68,7 @@ class StopOnNonFiniteLoss(Callback):
             "epoch": trainer.current_epoch,
             "batch_index": self._batch_idx,
             "rank": trainer.global_rank,
+            "processes": trainer.world_size,
             "loss": loss,
             "precision": str(trainer.precision),
         }

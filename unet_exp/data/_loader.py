@@ -21,7 +21,7 @@ class LoaderSettings:
     """How batches are fetched; none of it changes what is in them.
 
     Args:
-        batch_size: Training samples per device and optimiser step.
+        batch_size: Training samples of a step, shared evenly by all processes of a distributed training.
         num_workers: Processes that prepare samples; 0 prepares them in the main process.
         persistent_workers: Keep the processes from epoch to epoch.
         pin_memory: Page-locked memory, faster to copy to a GPU.

@@ -10,6 +10,7 @@ from torch.utils.data import Sampler
 
 from unet_exp.data._handover import Handover
 from unet_exp.data._loader import ShieldedLoader
+from unet_exp.errors import ConfigError, UserError, counted
 
 SampleKey = tuple[int, int]
 """(epoch, index): everything drawn for a sample follows from it and the seed."""
@@ -27,16 +28,35 @@ def rank_and_world_size() -> tuple[int, int]:
     return 0, 1
 
 
+def share_of_batch(batch_size: int, processes: int) -> int:
+    """Samples of a step that each of some processes gets.
+
+    Raises:
+        ConfigError: If the batch cannot be divided among them.
+    """
+    if batch_size % processes:
+        below = batch_size - batch_size % processes
+        fits = " or ".join(f"loader.batch_size={size}" for size in (below, below + processes) if size)
+        raise ConfigError(
+            [
+                f"loader.batch_size: the {batch_size} samples of a step cannot be divided among {processes} processes. "
+                f"Set {fits}, or use another number of devices."
+            ]
+        )
+    return batch_size // processes
+
+
 class EpochSampler(Sampler[SampleKey]):
     """Shuffled training samples; rank r of n takes every n-th one of a global order.
 
     The epoch travels with the index because persistent workers hold an old copy of the dataset. What does
-    not fill a global batch is left out, so every rank takes equally many steps. Lightning calls `set_epoch`.
+    not fill a batch is left out. Ranks share every batch evenly, so a step sees the same samples on any number of them.
+    Lightning calls `set_epoch`.
 
     Args:
         size: Number of samples of an epoch.
         seed: Seed of the order.
-        batch_size: Samples per rank and step; an epoch smaller than one global batch is kept whole.
+        batch_size: Samples of a step, of all ranks together; an epoch smaller than that is one batch.
     """
 
     def __init__(self, size: int, *, seed: int, batch_size: int) -> None:
@@ -49,11 +69,24 @@ class EpochSampler(Sampler[SampleKey]):
         """Choose the epoch that the next iteration serves."""
         self.epoch = epoch
 
-    def __len__(self) -> int:
+    @property
+    def rank_batch_size(self) -> int:
+        """Samples of a step on this rank.
+
+        Raises:
+            UserError: If the ranks cannot share a batch evenly.
+        """
         _, world_size = rank_and_world_size()
-        global_batch = self.batch_size * world_size
-        whole = self.size - self.size % global_batch
-        return (whole or self.size - self.size % world_size) // world_size
+        if self.size < self.batch_size and self.size % world_size:
+            raise UserError(
+                f"An epoch has {counted(self.size, 'sample')}, which {world_size} processes cannot share evenly. "
+                + (f"Set loader.batch_size={fit}." if (fit := self.size - self.size % world_size) else "Use fewer.")
+            )
+        return share_of_batch(min(self.batch_size, self.size) or self.batch_size, world_size)
+
+    def __len__(self) -> int:
+        batch_size = self.rank_batch_size
+        return max(1, self.size // self.batch_size) * batch_size if self.size else 0
 
     def __iter__(self) -> Iterator[SampleKey]:
         rank, world_size = rank_and_world_size()
@@ -98,9 +131,13 @@ class _SkippingBatches(Sampler[list[SampleKey]]):
 
     def __init__(self, sampler: EpochSampler) -> None:
         self.sampler = sampler  # Lightning finds `set_epoch` here
-        self.batch_size = sampler.batch_size
         self.resumed_epoch = -1
         self.resumed_batches = 0
+
+    @property
+    def batch_size(self) -> int:
+        """Samples of a batch on this rank."""
+        return self.sampler.rank_batch_size
 
     def __len__(self) -> int:
         return -(-len(self.sampler) // self.batch_size)

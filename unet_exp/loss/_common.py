@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from unet_exp.global_batch import batch_sums
+
 
 class Pixels(NamedTuple):
     """Logits and labels in which the ignored pixels can do no harm."""
@@ -104,5 +106,10 @@ def pixel_weights(pixels: Pixels, class_weights: Tensor | None) -> Tensor:
 
 
 def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
-    """Return sum(weights x values) / sum(weights), and 0, still part of the graph, when all weights are 0."""
-    return (values * weights).sum() / weights.sum().clamp(min=torch.finfo(values.dtype).tiny)
+    """Return sum(weights x values) / sum(weights), and 0, still part of the graph, when all weights are 0.
+
+    In distributed training the sums run over the batches of all processes. What was summed over them before, such as
+    the Dice of a whole batch, is the same in each process, and so is its mean.
+    """
+    total, weight = batch_sums((values * weights).sum(), weights.sum())
+    return total / weight.clamp(min=torch.finfo(values.dtype).tiny)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from unet_exp.global_batch import batch_sums
 from unet_exp.loss._common import Pixels, class_masks, probabilities, weighted_mean
 
 
@@ -42,7 +43,8 @@ def count_overlap(pixels: Pixels, *, per_image: bool, include_background: bool |
 
     Args:
         pixels: prepared logits and labels.
-        per_image: one region per image instead of one for the whole batch.
+        per_image: one region per image instead of one for the whole batch, in distributed training that of all
+            processes.
         include_background: whether class 0 counts; None counts it unless the network has a single logit.
     """
     if include_background is None:
@@ -56,12 +58,13 @@ def count_overlap(pixels: Pixels, *, per_image: bool, include_background: bool |
     def total(values: Tensor) -> Tensor:
         return values.sum(axes).view(-1, truth.shape[1])
 
-    return Overlap(
-        true_positive=total(probability * truth),
-        false_positive=total(probability * others),
-        false_negative=total((1 - probability) * truth),
-        volume=total(truth.to(probability.dtype)),
+    counts = (
+        total(probability * truth),
+        total(probability * others),
+        total((1 - probability) * truth),
+        total(truth.to(probability.dtype)),
     )
+    return Overlap(*(counts if per_image else batch_sums(*counts)))
 
 
 def safe_ratio(numerator: Tensor, denominator: Tensor, defined: Tensor) -> Tensor:

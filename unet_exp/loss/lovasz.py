@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from unet_exp.global_batch import whole_batch
 from unet_exp.loss._common import Pixels, class_masks, prepare, probabilities, weighted_mean
 
 
@@ -45,7 +46,7 @@ def _mean_extension(errors: Tensor, truth: Tensor, pixels: Pixels, *, per_image:
     valid = pixels.valid.unsqueeze(1).expand_as(truth)
 
     def regions(values: Tensor) -> Tensor:  # (G, K', P): G regions of P pixels
-        return values.flatten(2) if per_image else values.transpose(0, 1).flatten(1).unsqueeze(0)
+        return values.flatten(2) if per_image else whole_batch(values.transpose(0, 1).flatten(1)).unsqueeze(0)
 
     errors, truth, valid = regions(errors), regions(truth), regions(valid)
     errors, order = errors.sort(dim=-1, descending=True, stable=True)

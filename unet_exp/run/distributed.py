@@ -1,7 +1,18 @@
-"""The end of a distributed training."""
+"""The end of a distributed training, the good one and the bad ones."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from lightning.pytorch import Trainer
+
+from unet_exp.errors import UserError
+
+_LOST = re.compile(r"gloo|NCCL|Connection (closed|reset) by peer|Timed out|TCPStore|Broken pipe", re.IGNORECASE)
+_GRACE = 5.0
+"""Seconds that processes have to end by themselves after the first one has failed."""
 
 
 def leave_together(trainer: Trainer) -> None:
@@ -13,3 +24,35 @@ def leave_together(trainer: Trainer) -> None:
     distributed = torch.distributed
     if distributed.is_available() and distributed.is_initialized() and distributed.get_backend() == "gloo":
         distributed.destroy_process_group()  # Lightning itself sees to that with NCCL only
+
+
+@contextmanager
+def failing_together(trainer: Trainer) -> Iterator[None]:
+    """Inside the block, say what it means that another process is gone, and leave none behind that does not answer.
+
+    Raises:
+        UserError: If another process has died, or has not answered within the timeout.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        _end_processes(trainer)
+        if trainer.world_size == 1 or not _LOST.search(str(error)):
+            raise
+        raise UserError(
+            "Another process of this training has died or does not answer; its own message, or the system's log (was "
+            "memory short?), says why. Continue with resume=<run folder>. What was noticed here: "
+            f"{str(error).splitlines()[0][:200]}"
+        ) from None
+    except BaseException:
+        _end_processes(trainer)
+        raise
+
+
+def _end_processes(trainer: Trainer) -> None:
+    """Kill the processes that Lightning has started from this one and that have not ended by themselves."""
+    for process in getattr(trainer.strategy.launcher, "procs", None) or ():
+        try:
+            process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()

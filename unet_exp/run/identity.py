@@ -16,6 +16,7 @@ NOT_IDENTITY = (
     "resume",
     "logger",
     "checkpoint",
+    "gradient_checkpointing",
     "data.root",
     "data.url",
     "data.girder_url",
@@ -26,6 +27,7 @@ NOT_IDENTITY = (
     "loader.pin_memory",
     "loader.prefetch_factor",
     "trainer.enable_progress_bar",
+    "trainer.strategy.timeout_minutes",
 )
 """Paths and machine settings: two runs that differ only here give the same result."""
 
