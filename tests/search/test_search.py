@@ -123,15 +123,15 @@ def test_a_bad_learning_rate_is_pruned_and_a_trial_that_fails_is_told(bcss_root,
         "hydra.sweeper.pruner=median",
         "hydra.sweeper.n_startup_trials=1",
         "hydra.sweeper.n_warmup_epochs=2",
-        "data.patches_per_epoch=32",
-        "trainer.max_epochs=4",
+        "data.patches_per_epoch=64",
+        "trainer.max_epochs=12",
         "optim.lr=1e-2,1e-9,-1",  # the last one is refused by the training
     )
     code, output = search.launch()
     assert code == 1
     assert [row["state"] for row in search.rows()] == ["finished", "pruned", "failed"], output
     good, bad, wrong = search.rows()
-    assert 2 <= int(bad["epochs"]) < 4
+    assert 2 <= int(bad["epochs"]) < 12
     assert "Invalid learning rate: -1" in wrong["reason"]
     assert "1 point of the grid failed; the same command tries again" in output
     pruned = search.folder / bad["run"]

@@ -95,7 +95,7 @@ def best_trial(study: SearchStudy) -> FrozenTrial | None:
 
 
 def commands(folder: Path, space: Space, trial: FrozenTrial, flags: Sequence[str]) -> tuple[str, str]:
-    """Command lines that train a trial again, once and with several seeds.
+    """Command lines that train a trial again, once and with several seeds, and score it on the test images.
 
     Args:
         folder: Folder of the search.
@@ -103,7 +103,7 @@ def commands(folder: Path, space: Space, trial: FrozenTrial, flags: Sequence[str
         trial: The trial.
         flags: Options of Hydra's that every job gets.
     """
-    kept = [argument for argument in space.fixed if argument.partition("=")[0] != "name"]
+    kept = [o for o in space.fixed if o.partition("=")[0] not in ("name", "test_after_training")]
     arguments = [*flags, *kept, *space.drawn(trial.params), f"name={folder.name}-best"]
     program = ["python", "-m", "unet_exp.train"]
     seedless = [argument for argument in arguments if argument.partition("=")[0] != "seed"]
