@@ -13,7 +13,7 @@ from unet_exp.run.lock import FolderLock
 from unet_exp.run.signals import StopRequest
 from unet_exp.sweep.display import Display
 from unet_exp.sweep.job import JobState
-from unet_exp.sweep.records import read_record
+from unet_exp.sweep.records import change_record, read_record
 from unet_exp.sweep.settings import SweepSettings
 from unet_exp.sweep.slurm.outcome import ended_state
 from unet_exp.sweep.slurm.runner import SlurmRunner
@@ -163,6 +163,8 @@ def test_watching_ends_with_the_jobs_and_a_failure_cancels_the_others(fake, swee
     jobs = made_jobs(sweep, "a", "b")
     fake.answer("squeue", "70_0|FAILED|None|unet_exp-study|n0\n70_1|CANCELLED|None|unet_exp-study|n1")
     fake.answer("scontrol", "JobId=70 ExitCode=1:0 Restarts=0")
+    change_record(sweep / "a", decision={"attempt": "69_0.0.0"})  # an earlier one
+    jobs[0].log.write_text("error: something of old\n")
     (sweep / "slurm").mkdir()
     (sweep / "slurm" / "70_0_0_log.out").write_text("bash: module: command not found\nerror: no such file\n")
     launched(sweep, jobs, SlurmSettings(), fail_fast=True)
@@ -173,7 +175,35 @@ def test_watching_ends_with_the_jobs_and_a_failure_cancels_the_others(fake, swee
     ]
     assert read_record(sweep / "a")["exit_code"] == 1
     assert json.loads((sweep / "status.json").read_text())["state"] == "failed"
-    assert f"what SLURM said: {sweep}/slurm/70_0_0_log.out" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert f"what SLURM said: {sweep}/slurm/70_0_0_log.out" in shown
+    assert "bash: module: command not found" in shown
+    assert "something of old" not in shown
+
+
+def test_the_log_of_the_process_that_failed_is_shown(fake, sweep, capsys):
+    jobs = made_jobs(sweep, "a")
+    fake.answer("squeue", "70|FAILED|None|unet_exp-study|n[0-1]")
+    fake.answer("scontrol", "JobId=70 ExitCode=1:0")
+    with Display(jobs) as display:
+        runner = SlurmRunner(sweep, jobs, SlurmSettings(), SweepSettings(), display, submitter=starting(jobs))
+        runner.run(StopRequest())
+    shown = capsys.readouterr().out
+    assert "RuntimeError: cosmic ray" in shown
+    assert "all is well" not in shown
+
+
+def starting(jobs):
+    """Instead of a submission: the jobs start at once, and the second process of each fails."""
+
+    def submitter(chosen, *_):
+        for each in jobs:
+            change_record(each.folder.path, decision={"attempt": "70.0.0"})
+            (each.folder.path / "log-1.txt").write_text("RuntimeError: cosmic ray\n")
+            (each.folder.path / "log-2.txt").write_text("all is well\n")
+        return ["70" for _ in chosen]
+
+    return submitter
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """How a job has ended, from what it has recorded itself and what SLURM says."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from unet_exp.sweep.job import Job, JobState, recorded
 from unet_exp.sweep.process import log_tail
+from unet_exp.sweep.records import read_record
 from unet_exp.sweep.slurm.task import IN_USE
 
 _STOPPED = {
@@ -21,7 +23,15 @@ _FAILED = {
 }
 
 
-def ended_state(job: Job, slurm_state: str, code: int | None, output: Path) -> tuple[JobState, str]:
+def has_started(job: Job, number: str) -> bool:
+    """Whether a SLURM job came as far as its training; before, its folder tells of earlier attempts only."""
+    decision = read_record(job.folder.path).get("decision") or {}
+    return str(decision.get("attempt", "")).startswith(f"{number}.")
+
+
+def ended_state(
+    job: Job, slurm_state: str, code: int | None, output: Path, *, started: bool = True
+) -> tuple[JobState, str]:
     """State and reason of a job that SLURM has ended; a status.json that it could not write itself is put right.
 
     Args:
@@ -29,25 +39,35 @@ def ended_state(job: Job, slurm_state: str, code: int | None, output: Path) -> t
         slurm_state: For example COMPLETED; empty if SLURM has forgotten it.
         code: Its exit code, if that is known.
         output: What SLURM and the batch script have said.
+        started: Whether it came as far as its training.
     """
     state, reason = recorded(job.folder)
-    if state in (JobState.FINISHED, JobState.INTERRUPTED) or (state is JobState.FAILED and code != 0):
+    known = state is JobState.INTERRUPTED or (state is JobState.FAILED and code != 0)
+    if state is JobState.FINISHED or (started and known):
         return state, reason
     if slurm_state in _STOPPED:
         job.folder.write_status("interrupted", _STOPPED[slurm_state])
         return JobState.INTERRUPTED, _STOPPED[slurm_state]
-    reason = _FAILED.get(slurm_state) or _said(job, code, output)
+    reason = _FAILED.get(slurm_state) or _said((job.log, output) if started else (output,), code)
     job.folder.write_status("failed", reason)
     return JobState.FAILED, reason
 
 
-def _said(job: Job, code: int | None, output: Path) -> str:
+def _said(logs: Iterable[Path], code: int | None) -> str:
     """Why a job failed that could not say so itself."""
     if code == IN_USE:
         return "another training was at work in its folder"
-    for log in (job.log, output):
+    for log in logs:
         lines = log_tail(log, 40)
         first = max((number for number, line in enumerate(lines) if line.startswith("error: ")), default=None)
         if first is not None:
             return " ".join(line.strip() for line in lines[first:]).removeprefix("error: ")
     return f"exit code {code}" if code is not None else "it ended without a word"
+
+
+def telling_logs(job: Job, output: Path, *, started: bool) -> list[Path]:
+    """Where else to look for why a job failed: what SLURM said, and the logs of processes that had an error."""
+    if not started:
+        return [output]
+    others = sorted(job.folder.path.glob("log-*.txt"))
+    return [log for log in others if any("rror" in line for line in log_tail(log))]

@@ -12,10 +12,11 @@ from unet_exp.run.lock import FolderLock, NoLocksError
 from unet_exp.run.signals import StopRequest
 from unet_exp.sweep.display import Display
 from unet_exp.sweep.job import Action, Job, JobState, next_action, recorded
+from unet_exp.sweep.process import log_tail
 from unet_exp.sweep.records import JobRecord, read_record, write_sweep
 from unet_exp.sweep.settings import SweepSettings
 from unet_exp.sweep.slurm import commands
-from unet_exp.sweep.slurm.outcome import ended_state
+from unet_exp.sweep.slurm.outcome import ended_state, has_started, telling_logs
 from unet_exp.sweep.slurm.settings import SlurmSettings
 from unet_exp.sweep.slurm.submission import job_name, slurm_output, submit
 
@@ -105,6 +106,7 @@ class SlurmRunner:
             entry = queue.get(known[job.label])
             if entry is not None and not entry.ended and entry.name == job_name(self._folder):
                 self._ids[job.label] = known[job.label]
+                job.ran = True
         if self._ids:
             self._display.say(f"{counted(len(self._ids), 'job')} already in SLURM: {_ranges(self._ids.values())}")
 
@@ -200,17 +202,23 @@ class SlurmRunner:
                 return
         code = commands.exit_code(number)
         JobRecord(job).write_end(code)
-        state, reason = ended_state(job, slurm_state, code, slurm_output(self._folder, number))
+        output, started = slurm_output(self._folder, number), has_started(job, number)
+        state, reason = ended_state(job, slurm_state, code, output, started=started)
         if lock is not None:
             lock.release()
         del self._ids[job.label]
         self._changed = time.monotonic()
+        job.ran = job.ran and started
         self._settle(job, state, reason)
         if state is JobState.FAILED:
-            self._after_failure(number)
+            self._after_failure(telling_logs(job, output, started=started), output)
 
-    def _after_failure(self, number: str) -> None:
-        self._display.say(f"    what SLURM said: {slurm_output(self._folder, number)}")
+    def _after_failure(self, logs: Sequence[Path], output: Path) -> None:
+        for log in logs:
+            self._display.say(f"    {log.name}:")
+            for line in log_tail(log, 8):
+                self._display.say(f"      {line}")
+        self._display.say(f"    what SLURM said: {output}")
         if self._settings.fail_fast and not self._stopping:
             self._stopping = True
             self._open = [other for other in self._open if other.label in self._ids]
