@@ -1,8 +1,10 @@
 """The README is true: its commands run, its tables name what exists."""
 
+import os
 import re
 import shlex
 import subprocess
+import sys
 
 import pytest
 
@@ -20,11 +22,13 @@ LINES = [
     for line in block.splitlines()
 ]
 PYTHON = [line for line in LINES if line.startswith("python -m ")]
+SEVERAL_PROCESSES = [line for line in LINES if "trainer=ddp" in line]
 TINY = ["model.base_channels=4", "loader.num_workers=0", "trainer=debug", "loader.batch_size=2"]
 
 
 def arguments(line: str) -> list[str]:
-    return shlex.split(line)[3:]
+    words = shlex.split(line)
+    return words[words.index("-m") + 2 :]
 
 
 def choice(given: list[str], group: str) -> str | None:
@@ -45,7 +49,7 @@ def on_tiny_data(given: list[str], tmp_path) -> list[str]:
 
 def test_every_line_is_a_command_that_is_tested_here():
     assert len(PYTHON) >= 10
-    assert not [line for line in LINES if not line.startswith(("python -m unet_exp.", "make "))]
+    assert not [line for line in LINES if not line.startswith(("python -m unet_exp.", "make ", "torchrun "))]
 
 
 @pytest.mark.parametrize("line", [line for line in LINES if line.startswith("make ")])
@@ -61,7 +65,11 @@ def test_questions_are_answered(line, run_module):
     assert "num_classes" in done.stdout
 
 
-TRAINING = [line for line in PYTHON if "unet_exp.train" in line and "--" not in line and "resume=" not in line]
+TRAINING = [
+    line
+    for line in PYTHON
+    if "unet_exp.train" in line and "--" not in line and "resume=" not in line and line not in SEVERAL_PROCESSES
+]
 
 
 @pytest.mark.slow
@@ -73,13 +81,44 @@ def test_training_commands_run(line, tmp_path, run_module):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("line", [line for line in TRAINING if " -m " in line[10:]])
-def test_sweep_runs_all_combinations(line, tmp_path, run_module):
-    given = arguments(line)
+@pytest.mark.parametrize("line", SEVERAL_PROCESSES)
+def test_trainings_in_several_processes_run(line, tmp_path):
+    program = shlex.split(line)[: -len(arguments(line))]
+    program = [sys.executable if word == "python" else word for word in program]
+    if program[0] == "torchrun":
+        program[:1] = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--rdzv-backend=c10d",
+            "--rdzv-endpoint=localhost:0",
+        ]
+    given = [a for a in on_tiny_data(arguments(line), tmp_path) if a != "trainer=debug"]
+    given += [a for a in arguments(line) if a.startswith("trainer")]
+    given += ["trainer.accelerator=cpu", "trainer.max_steps=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        [*program, *given], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("outputs/*/*/metrics.json"))) == 1
+
+
+def several_trainings(kind: str) -> str:
+    """The one command with -m of this kind."""
+    found = [line for line in TRAINING if " -m " in line[10:] and kind in line]
+    (line,) = found if kind else [line for line in TRAINING if " -m " in line[10:] and "hydra/" not in line]
+    return line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "trainings"), [("", 12), ("hydra/sweeper=optuna", 4)])
+def test_sweep_and_search_run_all_trainings(kind, trainings, tmp_path, run_module):
+    given = arguments(several_trainings(kind))
     small = ["model.base_channels=4", "loader.num_workers=0", "loader.batch_size=2"]
     done = run_module("unet_exp.train", *given, *small, timeout=900)
     assert done.returncode == 0, done.stderr
-    assert len(list(tmp_path.glob("outputs/*/*/metrics.json"))) == 12
+    assert len(list(tmp_path.glob("outputs/*/*/metrics.json"))) == trainings
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import pytest
 from tests.cluster.local_slurm import LocalSlurm
 from tests.resuming import differences
 from tests.sweep.test_sweep import Sweep
+from tests.test_readme import arguments, on_tiny_data, several_trainings
 from unet_exp.run.checkpoint_io import read_checkpoint
 from unet_exp.run.history import read_history
 
@@ -173,3 +174,16 @@ def test_two_nodes_train_together_and_continue_together(slurm, bcss_root, tmp_pa
     assert "x 2, 32-true" in (sweep.run_of(0) / "log.txt").read_text()
     assert "stopped by SIGUSR2" in (sweep.run_of(0) / "log.txt").read_text()
     assert (sweep.run_of(0) / "log-1.txt").exists()
+
+
+def test_the_command_of_the_readme(slurm, tmp_path, monkeypatch, run_module):
+    """The cluster of the tests has no GPU and another partition; shorter jobs wait less."""
+    for name, value in slurm.environment.items():
+        monkeypatch.setenv(name, value)
+    given = on_tiny_data(arguments(several_trainings("hydra/launcher=slurm")), tmp_path)
+    given = ["hydra.launcher.partition=main" if a.startswith("hydra.launcher.partition") else a for a in given]
+    given = ["seed=0,1" if a.startswith("seed=") else a for a in given]
+    mine = ["hydra.launcher.gpus_per_node=null", "hydra.launcher.cpus_per_task=1", "hydra.launcher.timeout_min=10"]
+    done = run_module("unet_exp.train", *given, *mine, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list(tmp_path.glob("outputs/*/*/metrics.json"))) == 4
