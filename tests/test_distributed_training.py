@@ -1,5 +1,6 @@
 """The same training on one, two and four processes: losses of all steps, and the weights at the end."""
 
+import csv
 import os
 import subprocess
 import sys
@@ -36,20 +37,24 @@ def start_environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
 
 
-def train_on(processes: int, root: Path, folder: Path, *overrides: str) -> tuple[list[float], RunFolder]:
-    """Train; gives the losses of all steps and the run folder."""
-    folder.mkdir()
-    record = f"+callback.record={{_target_: tests.test_distributed_training.LossRecord, path: {folder / 'losses'}}}"
-    ddp = ["trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={processes}"] if processes > 1 else []
-    given = tiny(root, folder / "out", *SETTINGS, *ddp, record, *overrides)
-    done = subprocess.run(
-        [sys.executable, "-m", "unet_exp.train", *given],
+def start(arguments: list[str], folder: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "unet_exp.train", *arguments],
         cwd=folder,
         env=start_environment(),
         capture_output=True,
         text=True,
         timeout=600,
     )
+
+
+def train_on(processes: int, root: Path, folder: Path, *overrides: str) -> tuple[list[float], RunFolder]:
+    """Train; gives the losses of all steps and the run folder."""
+    folder.mkdir(exist_ok=True)
+    record = f"+callback.record={{_target_: tests.test_distributed_training.LossRecord, path: {folder / 'losses'}}}"
+    ddp = ["trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={processes}"] if processes > 1 else []
+    given = tiny(root, folder / "out", *SETTINGS, *ddp, record, *overrides)
+    done = start(given, folder)
     assert done.returncode == 0, done.stderr
     (path,) = folder.glob("out/*/*")
     return [float(line) for line in (folder / "losses").read_text().split()], RunFolder(path)
@@ -87,3 +92,34 @@ def test_one_two_and_four_processes_train_the_same_network(kind, bcss_root, tmp_
             assert {k: v for k, v in row.items() if k != "seconds"} == pytest.approx(
                 {k: v for k, v in expected.items() if k != "seconds"}, rel=2e-3, abs=3e-3, nan_ok=True
             )
+
+
+@pytest.mark.slow
+def test_a_training_is_continued_on_another_number_of_processes(bcss_root, tmp_path):
+    """Stopped in the middle of the second epoch on two, it ends on one where it would have ended on two."""
+    losses, whole = train_on(2, bcss_root, tmp_path / "whole")
+    interrupt = "+callback.interrupt={_target_: tests.resuming.Interrupt, event: train_batch, count: 6, number: 15}"
+    stopped = tmp_path / "stopped"
+    with pytest.raises(AssertionError, match="stopped by SIGTERM; the state is saved"):
+        train_on(2, bcss_root, stopped, interrupt)
+    (path,) = stopped.glob("out/*/*")
+    alone = ["trainer.devices=1", "trainer.strategy=auto", "~callback.interrupt"]
+    done = start([f"resume={path}", *alone], stopped)
+    assert done.returncode == 0, done.stderr
+    assert [float(line) for line in (stopped / "losses").read_text().split()] == pytest.approx(losses, rel=2e-4)
+    assert read_history(path / "history.csv")[1]["train/loss"] == pytest.approx(
+        read_history(whole.history_file)[1]["train/loss"], rel=2e-4
+    )
+
+
+@pytest.mark.slow
+def test_validation_has_the_same_digits_on_any_number_of_processes(bcss_root, tmp_path):
+    """The learning rate moves no weight; there are fewer cases (2) than processes (3)."""
+    still = ("optim.lr=1e-30", "model.norm=none", "model.dropout=0.0", "trainer.max_epochs=1", "loader.batch_size=6")
+    columns = []
+    for processes in (1, 3):
+        _, run = train_on(processes, bcss_root, tmp_path / str(processes), *still, "data.patches_per_epoch=6")
+        (row,) = csv.DictReader(run.history_file.open())
+        columns.append({name: text for name, text in row.items() if name.startswith("val/")})
+    assert "val/loss" in columns[0]
+    assert columns[0] == columns[1]

@@ -18,9 +18,9 @@ from unet_exp.errors import ConfigError, UserError
 
 _PAUSE = 0.2
 _NEEDED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-_PATIENCE = {"0": 5.0}
+_PATIENCE = {"0": 4.0}
 """Seconds before a process tells its mistake, by its number on its host: the first process most likely has told it."""
-_PATIENCE_OF_OTHERS = 15.0
+_PATIENCE_OF_OTHERS = 8.0
 
 
 def started_by_torchrun() -> bool:
