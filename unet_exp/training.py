@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
+from torch import nn
 
 from unet_exp.build import NetworkCost, build_datamodule, build_task, measure_cost
 from unet_exp.callback._checkpoint import CheckpointWriter
@@ -81,6 +82,7 @@ def train(config: DictConfig, *, names: Mapping[str, str], overrides: Sequence[s
             environment = describe_environment(overrides, trainer.strategy.root_device)
             _write_beginnings(opened, plain, split, environment)
             _print_start(folder, names, cost, datamodule, trainer)
+            _warn_of_separate_batch_norm(trainer, task, plain)
             with failing_together(trainer):
                 trainer.fit(task, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
                 _conclude(trainer, task, datamodule, folder, plain, cost)
@@ -249,6 +251,17 @@ def _print_start(
         ("run folder", folder.path),
     ]
     print_table("Training", rows)
+
+
+@rank_zero_only
+def _warn_of_separate_batch_norm(trainer: Trainer, task: SegmentationTask, config: Mapping[str, Any]) -> None:
+    """Say so where the number of processes is part of the result."""
+    separate = trainer.world_size > 1 and not config["trainer"].get("sync_batchnorm")
+    if separate and any(isinstance(module, nn.BatchNorm2d) for module in task.network.modules()):
+        sys.stderr.write(
+            "warning: each process normalises its own part of a batch, so the number of devices is part of the result; "
+            "trainer.sync_batchnorm=true normalises the whole batch.\n"
+        )
 
 
 def _conclude(

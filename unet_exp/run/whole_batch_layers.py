@@ -38,7 +38,7 @@ class WholeBatchNorm(nn.BatchNorm2d):
             return super().forward(features)
         exact = features.float()
         mean, variance, count = _moments(exact)
-        self._remember(mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
+        self._remember(mean, variance * (count / (count - 1).clamp(min=1)))
         normal = (exact - _per_channel(mean)) * _per_channel((variance + self.eps).rsqrt())
         if self.weight is not None:
             normal = normal * _per_channel(self.weight) + _per_channel(self.bias)
@@ -49,8 +49,8 @@ class WholeBatchNorm(nn.BatchNorm2d):
             return
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance, self.momentum)
+        self.running_mean.lerp_(mean.detach(), self.momentum)
+        self.running_var.lerp_(variance.detach(), self.momentum)
 
 
 def _moments(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
