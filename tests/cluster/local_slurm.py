@@ -42,6 +42,8 @@ SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0
 MpiDefault=none
 SwitchType=switch/none
 ReturnToService=2
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 JobRequeue=1
 KillWait=20
 SlurmdTimeout={timeout}
@@ -49,7 +51,8 @@ SlurmdParameters=config_overrides
 InactiveLimit=0
 MinJobAge=300
 {nodes}
-PartitionName=main Nodes={names} Default=YES MaxTime=60 State=UP
+PartitionName=main Nodes={names} Default=YES MaxTime=60 PriorityTier=1 GraceTime=60
+PartitionName=urgent Nodes={names} MaxTime=60 PriorityTier=10 PreemptMode=off
 """
 
 
@@ -143,7 +146,7 @@ class LocalSlurm:
     def node_states(self) -> list[str]:
         """States of both nodes, as sinfo names them."""
         try:
-            return self.run("sinfo", "-h", "-N", "-o", "%T").split()
+            return self.run("sinfo", "-h", "-N", "-p", "main", "-o", "%T").split()
         except AssertionError:
             return []
 

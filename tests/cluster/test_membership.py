@@ -94,14 +94,25 @@ def test_a_preemption_does_not_count(member):
     with pytest.raises(RunInterruptedError):
         stopped_by("SIGUSR2")
     assert fake.calls("scontrol") == ["requeue 12_3"]
-    assert folder.status()["reason"] == "SIGUSR2 (preemption); requeued"
+    assert folder.status()["reason"] == "preempted (SIGUSR2); requeued"
+
+
+def test_a_preempted_job_with_a_grace_time_requeues_itself(member):
+    folder, fake, become = member
+    become(requeues=0)
+    fake.answer("scontrol", "JobId=12 JobState=RUNNING PreemptTime=2026-11-28T08:06:14")
+    with pytest.raises(RunInterruptedError):
+        stopped_by("SIGTERM")
+    assert fake.calls("scontrol") == ["--oneliner show job 12_3", "requeue 12_3"]
+    assert folder.status()["reason"] == "preempted (SIGTERM); requeued"
 
 
 def test_scancel_does_not_requeue(member):
     _, fake, _ = member
+    fake.answer("scontrol", "JobId=12 JobState=COMPLETING PreemptTime=None")
     with pytest.raises(RunInterruptedError):
         stopped_by("SIGTERM")
-    assert fake.calls("scontrol") == []
+    assert fake.calls("scontrol") == ["--oneliner show job 12_3"]
 
 
 def test_a_refused_requeue_is_told(member):

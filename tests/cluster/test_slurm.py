@@ -157,9 +157,26 @@ def test_jobs_that_are_requeued_or_lose_their_node_continue_exactly(slurm, bcss_
         assert differences(run, run / "batches.txt", reference, reference / "batches.txt") == []
 
 
+def test_a_preempted_job_saves_its_state_and_continues(slurm, bcss_root, tmp_path):
+    sweep = SlurmSweep(slurm, bcss_root, tmp_path, "0", "trainer.max_epochs=2", plan={"0": "wait"})
+    sweep.submit("partition=main", "+additional_parameters.nodelist=n0")
+    sweep.wait(lambda: sweep.in_second_epoch(0))
+    important = ("sbatch", "--parsable", "--partition=urgent", "--exclusive", "--nodelist=n0", "--output=/dev/null")
+    slurm.run(*important, "--wrap=true")
+    sweep.wait(lambda: sweep.status(0)["reason"] == "preempted (SIGTERM); requeued")
+    sweep.plan({})
+    slurm.start_requeued(sweep.record(0)["slurm_id"])
+    code, _ = sweep.end()
+    assert code == 0, sweep.evidence()
+    assert sweep.starts(0) == ["0", "5"]
+    assert sweep.record(0)["timeouts"] == 0
+
+
 def test_two_nodes_train_together_and_continue_together(slurm, bcss_root, tmp_path):
     ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1", "trainer.num_nodes=2", "trainer.max_epochs=2")
-    sweep = SlurmSweep(slurm, bcss_root, tmp_path, "0", *ddp, "loader.batch_size=2", plan={"0": "wait"})
+    sweep = SlurmSweep(
+        slurm, bcss_root, tmp_path, "0,1", *ddp, "loader.batch_size=2", plan={"0": "wait", "1/1": "raise"}
+    )
     sweep.submit("nodes=2")
     sweep.wait(lambda: sweep.in_second_epoch(0))
     slurm.run("scancel", "--signal=USR2", sweep.record(0)["slurm_id"])
@@ -167,7 +184,9 @@ def test_two_nodes_train_together_and_continue_together(slurm, bcss_root, tmp_pa
     sweep.plan({})
     slurm.start_requeued(sweep.record(0)["slurm_id"])
     code, shown = sweep.end()
-    assert code == 0, sweep.evidence()
+    assert sweep.states() == {"0": "finished", "1": "failed"}, sweep.evidence()  # a lost process ends its job only
+    assert code == 1
+    assert "cosmic ray" in shown
     assert "n[0-1]" in shown
     assert sweep.starts(0) == ["0", "5"]
     assert [row["epoch"] for row in read_history(sweep.run_of(0) / "history.csv")] == [0, 1]

@@ -138,6 +138,11 @@ def requeue(number: str) -> str | None:
     return _said(done) if done.returncode else None
 
 
+def is_preempted(number: str) -> bool:
+    """Whether SLURM is about to end a job for a more important one."""
+    return bool(re.search(r"\bPreemptTime=\d", _call("scontrol", "--oneliner", "show", "job", number).stdout))
+
+
 def exit_code(number: str) -> int | None:
     """Exit code of a job that has ended, None if SLURM has forgotten it; a signal counts as 128 and its number."""
     match = re.search(r"\bExitCode=(\d+):(\d+)", _call("scontrol", "--oneliner", "show", "job", number).stdout)

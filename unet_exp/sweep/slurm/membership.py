@@ -13,7 +13,7 @@ from unet_exp.run.folder import RunFolder
 from unet_exp.run.rank import is_first_process
 from unet_exp.sweep.membership import SLURM_VARIABLE, job_folder
 from unet_exp.sweep.records import change_record, read_record
-from unet_exp.sweep.slurm.commands import requeue
+from unet_exp.sweep.slurm.commands import is_preempted, requeue
 
 WARNING_SIGNAL = signal.SIGUSR2
 """What submitit lets SLURM send before the time limit, and where so configured before a preemption."""
@@ -41,11 +41,17 @@ class SlurmMembership:
         """The environment variable that tells the training."""
         return {SLURM_VARIABLE: json.dumps(asdict(self))}
 
-    def requeue(self, folder: RunFolder) -> None:
-        """Go back into the queue, unless the time limit was reached too often; status.json tells which."""
-        timed_out = time.time() >= self.warned_at - _RESOLUTION
+    def requeue(self, folder: RunFolder, signal_name: str) -> None:
+        """Go back into the queue after a preemption or the time limit, unless that was reached too often.
+
+        A preempted job that ends within its grace time is not requeued by SLURM. status.json tells what was done.
+        """
+        warned = signal_name == WARNING_SIGNAL.name
+        if not warned and not is_preempted(self.job_id):
+            return
+        timed_out = warned and time.time() >= self.warned_at - _RESOLUTION
         count = int(read_record(folder.path).get("timeouts", 0)) + timed_out
-        cause = f"time limit ({count} of {self.requeues} times)" if timed_out else "SIGUSR2 (preemption)"
+        cause = f"time limit ({count} of {self.requeues} times)" if timed_out else f"preempted ({signal_name})"
         if count > self.requeues:
             folder.write_status(
                 "interrupted",
@@ -73,7 +79,7 @@ def warning_signals() -> tuple[signal.Signals, ...]:
 
 @contextmanager
 def requeued_when_warned() -> Iterator[None]:
-    """Inside a SLURM job: put it back into the queue if the warning signal has ended the block.
+    """Inside a SLURM job: put it back into the queue if its time limit or a preemption has ended the block.
 
     Raises:
         SystemExit: In all processes but the first one, with 0: they have done their part, and another code would make
@@ -87,6 +93,5 @@ def requeued_when_warned() -> Iterator[None]:
             raise
         if not is_first_process():
             raise SystemExit(0) from None
-        if error.signal_name == WARNING_SIGNAL.name:
-            job.requeue(RunFolder(folder))
+        job.requeue(RunFolder(folder), error.signal_name)
         raise
