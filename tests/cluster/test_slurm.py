@@ -175,7 +175,7 @@ def test_a_preempted_job_saves_its_state_and_continues(slurm, bcss_root, tmp_pat
 def test_two_nodes_train_together_and_continue_together(slurm, bcss_root, tmp_path):
     ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1", "trainer.num_nodes=2", "trainer.max_epochs=2")
     sweep = SlurmSweep(
-        slurm, bcss_root, tmp_path, "0,1", *ddp, "loader.batch_size=2", plan={"0": "wait", "1/1": "raise"}
+        slurm, bcss_root, tmp_path, "0,1", *ddp, "loader.batch_size=4", plan={"0": "wait", "1/1": "raise"}
     )
     sweep.submit("nodes=2")
     sweep.wait(lambda: sweep.in_second_epoch(0))

@@ -30,13 +30,14 @@ def test_workers_are_born_with_signals_blocked_and_the_main_process_is_as_before
 
 
 ORPHANED = """
-import os, signal, time
+import multiprocessing, os, signal, time
 from unet_exp.data._loader import LoaderSettings, ShieldedLoader
 
 def start_late(worker):
-    parent = os.getppid()
-    os.kill(parent, signal.SIGKILL)
-    while os.getppid() == parent:
+    main = multiprocessing.parent_process().pid
+    if os.getppid() == main:
+        os.kill(main, signal.SIGKILL)
+    while os.getppid() == main:
         time.sleep(0.01)
     start(worker)
 
