@@ -238,6 +238,7 @@ def test_without_validation_the_last_checkpoint_is_scored(bcss_root, tmp_path):
         ["trainer.accumulate_grad_batches=2"],
         ["callback=[ema,early_stopping]"],
         ["trainer.check_val_every_n_epoch=2"],
+        ["trainer.precision=64-true"],
         ["data.score_mpp=0.25"],
     ],
     ids=lambda overrides: overrides[0],

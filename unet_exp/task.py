@@ -104,7 +104,8 @@ class SegmentationTask(LightningModule):
         mean, std = (torch.tensor(v, device=images.device).repeat(width) for v in (self.data.mean, self.data.std))
         lines = images.permute(0, 2, 3, 1).reshape(count * height, width * channels).to(torch.float32, copy=True)
         normal = lines.div_(255).sub_(mean).div_(std).view(count, height, width, channels)
-        return normal.permute(0, 3, 1, 2).contiguous(memory_format=self._memory_format)
+        weights = next(self.network.parameters()).dtype  # another one with trainer.precision=64-true
+        return normal.permute(0, 3, 1, 2).to(weights, memory_format=self._memory_format)
 
     def classify(self, logits: Tensor) -> Tensor:
         """Class ids (N, H, W) uint8 from logits (N, K, H, W)."""

@@ -42,19 +42,19 @@ def normalise(network, images):
     return [output.detach(), images.grad, network.eval()(images).detach()], statistics, network[0].weight.grad
 
 
-def make_norm() -> nn.Module:
+def make_norm(dtype: torch.dtype) -> nn.Module:
     network = nn.Sequential(nn.BatchNorm2d(4))
     nn.init.uniform_(network[0].weight, generator=torch.Generator().manual_seed(1))
-    return network
+    return network.to(dtype)
 
 
-@pytest.mark.parametrize("processes", [2, 4])
-def test_batch_norm_of_the_parts_is_that_of_the_whole(processes, tmp_path):
+@pytest.mark.parametrize(("processes", "dtype"), [(2, torch.float32), (4, torch.float32), (2, torch.float64)])
+def test_batch_norm_of_the_parts_is_that_of_the_whole(processes, dtype, tmp_path):
     def work(rank):
-        network = WholeBatchLayers(batch_norm=True).apply(make_norm())
-        return normalise(network, whole_images()[rank::processes])
+        network = WholeBatchLayers(batch_norm=True).apply(make_norm(dtype))
+        return normalise(network, whole_images().to(dtype)[rank::processes])
 
-    values, statistics, weight_gradient = normalise(make_norm(), whole_images())
+    values, statistics, weight_gradient = normalise(make_norm(dtype), whole_images().to(dtype))
     results = on_ranks(processes, tmp_path / "store", work)
     for rank, (parts, other_statistics, _) in enumerate(results):
         for part, value in zip(parts, values, strict=True):

@@ -36,7 +36,7 @@ class WholeBatchNorm(nn.BatchNorm2d):
         """Normalise ``(N, C, H, W)`` by mean and variance of the whole batch."""
         if not self.training:
             return super().forward(features)
-        exact = features.float()
+        exact = features.to(torch.promote_types(torch.float32, features.dtype))
         mean, variance, count = _moments(exact)
         self._remember(mean, variance * (count / (count - 1).clamp(min=1)))
         normal = (exact - _per_channel(mean)) * _per_channel((variance + self.eps).rsqrt())
@@ -49,8 +49,8 @@ class WholeBatchNorm(nn.BatchNorm2d):
             return
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
-        self.running_mean.lerp_(mean.detach(), self.momentum)
-        self.running_var.lerp_(variance.detach(), self.momentum)
+        self.running_mean.lerp_(mean.detach().to(self.running_mean), self.momentum)
+        self.running_var.lerp_(variance.detach().to(self.running_var), self.momentum)
 
 
 def _moments(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
