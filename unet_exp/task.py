@@ -104,7 +104,7 @@ class SegmentationTask(LightningModule):
         mean, std = (torch.tensor(v, device=images.device).repeat(width) for v in (self.data.mean, self.data.std))
         lines = images.permute(0, 2, 3, 1).reshape(count * height, width * channels).to(torch.float32, copy=True)
         normal = lines.div_(255).sub_(mean).div_(std).view(count, height, width, channels)
-        weights = next(self.network.parameters()).dtype  # another one with trainer.precision=64-true
+        weights = next((p.dtype for p in self.network.parameters()), normal.dtype)  # float64 with precision=64-true
         return normal.permute(0, 3, 1, 2).to(weights, memory_format=self._memory_format)
 
     def classify(self, logits: Tensor) -> Tensor:
