@@ -104,6 +104,7 @@ def test_a_loss_that_is_not_a_number_in_one_process_stops_both(bcss_root, tmp_pa
     assert (place.run_folder() / "nonfinite_loss.ckpt").is_file()
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_costs_only_time(bcss_root, tmp_path):
     whole, damaged = (Place(tmp_path / name, bcss_root, SETTINGS) for name in ("whole", "damaged"))
     assert finish(start(whole)) == 0

@@ -79,6 +79,7 @@ def test_two_processes_compute_again_in_step(tmp_path):
         assert all(torch.equal(one, other) for one, other in zip(plain, thrifty, strict=True))
 
 
+@pytest.mark.slow
 def test_a_training_is_the_same_to_the_bit(bcss_root, tmp_path):
     """With an average of the weights, which copies the network."""
     settings = ("trainer.max_epochs=1", "data.patches_per_epoch=12", "callback=ema", "test_after_training=false")

@@ -161,6 +161,7 @@ def test_help_names_what_there_is(run_module):
     assert "isic2017" in done.stdout
 
 
+@pytest.mark.slow
 def test_bcss_is_downloaded_verified_and_converted(prepare, tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
     with Server() as server:

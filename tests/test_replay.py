@@ -118,6 +118,7 @@ def test_the_kept_place_is_where_the_patch_was(bcss_root):
         assert np.array_equal(dataset[key]["mask"], stored.labels[top : top + 16, left : left + 16])
 
 
+@pytest.mark.slow
 def test_the_command_runs_and_explains_itself(diverged, run_module):
     folder, _ = diverged
     done = run_module("unet_exp.replay", f"run={folder.path}", "device=cpu")

@@ -103,6 +103,7 @@ def _serve(rank, folder, shares):
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_agree_with_one(tmp_path):
     """A sampler that pads serves case 0 twice; with a single case, the second process has none."""
     shares = [([4, 2, 0], [3, 1, 0]), ([5], [])]

@@ -149,7 +149,9 @@ def test_it_learns(data, least, tmp_path):
     assert metrics["test"]["dice"] > least
 
 
-@pytest.mark.parametrize("model", options("model"))
+@pytest.mark.parametrize(
+    "model", [m if m == "unet" else pytest.param(m, marks=pytest.mark.slow) for m in options("model")]
+)
 def test_every_model_trains_with_deep_supervision_on_both_kinds_of_data(model, bcss_root, isic_root, tmp_path):
     for data, root in (("bcss", bcss_root), ("isic2017", isic_root)):
         settings = [
@@ -327,6 +329,7 @@ def test_resume_of_something_else_is_explained(bcss_root, tmp_path):
         run(tiny(bcss_root, tmp_path, f"resume={tmp_path / 'nothing'}"))
 
 
+@pytest.mark.slow
 def test_damaged_image_ends_with_one_clear_message_before_anything_is_made(tmp_path, run_module):
     root = fake.bcss(tmp_path / "data")
     image = next((root / "images").glob("*BH*"))

@@ -126,6 +126,7 @@ def test_a_damaged_file_is_named_and_the_others_are_predicted(isic_run, isic_roo
     assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["inference=halo", "inference.window_size=64", "inference.halo=8"]])
 def test_a_slide_becomes_outlines_and_a_pyramid_at_the_resolution_of_the_run(bcss_runs, tmp_path, options):
     slide = tmp_path / "slide.tif"

@@ -219,6 +219,7 @@ DurableCheckpointIO().save_checkpoint(content(3, 100_000), Path({path!r}))
 """
 
 
+@pytest.mark.slow
 def test_a_file_that_grows_too_large_is_told_and_what_was_there_is_intact(last):
     """The kernel refuses to let a file grow beyond a limit, as it does on a full disk or over quota."""
     code = LIMITED.format(repository=str(REPOSITORY), path=str(last))

@@ -77,6 +77,7 @@ def test_a_dead_holder_of_the_lock_blocks_nobody(tmp_path):
     assert ask(study(tmp_path)).number == 0
 
 
+@pytest.mark.slow
 def test_writers_that_are_killed_at_any_time_leave_a_journal_that_can_be_read(tmp_path):
     code = (
         "import sys\n"

@@ -122,6 +122,7 @@ def test_a_grid_whose_failures_are_left_alone(tmp_path):
     assert Counter(line.split()[0] for line in calls(tmp_path)) == {"good-0.0": 1, "bad-0.0": 1}
 
 
+@pytest.mark.slow
 def test_bad_trials_are_pruned_and_stay_so(tmp_path, monkeypatch):
     monkeypatch.setattr("unet_exp.search.source._WATCH", 0.05)
     slow = {"seconds": 0.3, "pruner": "median", "n_startup_trials": 1, "n_warmup_epochs": 1}
@@ -210,6 +211,7 @@ def test_a_trial_that_another_launch_has_told_is_dropped(tmp_path):
     assert sorted(launch.states()) == ["COMPLETE", "COMPLETE", "FAIL"]
 
 
+@pytest.mark.slow
 def test_launches_that_are_killed_again_and_again_lose_no_trial_and_train_none_twice(tmp_path):
     """Two launches at a time, each with two jobs, killed at random; the last two run to the end."""
     chance = random.Random(0)
