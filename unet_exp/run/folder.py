@@ -142,6 +142,11 @@ class RunFolder:
             return {}
         return status if isinstance(status, dict) else {}
 
+    def has_checkpoint(self, name: str) -> bool:
+        """Whether there is a checkpoint `best` or `last`, or the one before it."""
+        path = self.checkpoints / f"{name}.ckpt"
+        return path.is_file() or previous_checkpoint(path).is_file()
+
     def checkpoint(self, name: str) -> Path:
         """Path of the checkpoint `best` or `last`; where it is gone, the one before it is still there.
 
@@ -149,7 +154,7 @@ class RunFolder:
             UserError: If the run has not written it.
         """
         path = self.checkpoints / f"{name}.ckpt"
-        if not path.is_file() and not previous_checkpoint(path).is_file():
+        if not self.has_checkpoint(name):
             names = sorted(p.stem for p in self.checkpoints.glob("*.ckpt") if not p.stem.endswith("-previous"))
             present = ", ".join(names) or "none"
             raise UserError(f"{path} does not exist (checkpoints there: {present}). Did the training get that far?")

@@ -10,7 +10,7 @@ from typing import Any
 
 from unet_exp.errors import UserError
 from unet_exp.run.disk import remove_temporary_files
-from unet_exp.run.folder import RunFolder, previous_checkpoint
+from unet_exp.run.folder import RunFolder
 from unet_exp.run.identity import refuse_other_run, run_label
 from unet_exp.run.lock import alone_in, inherited_lock
 from unet_exp.run.rank import is_first_process
@@ -65,8 +65,8 @@ def _of_this_process(config: Mapping[str, Any], names: Mapping[str, str], split:
         return Opened(_resumed_folder(config, split), resumed=True)
     earlier = folder_of_earlier_attempt()
     if earlier is not None:
-        last = RunFolder(earlier).last_checkpoint
-        return Opened(RunFolder(earlier), resumed=last.is_file() or previous_checkpoint(last).is_file())
+        folder = RunFolder(earlier)
+        return Opened(folder, resumed=folder.has_checkpoint("last"))
     folder = _new_folder(config, names)
     remember_folder(folder.path)
     return Opened(folder, resumed=False)

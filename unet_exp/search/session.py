@@ -14,14 +14,14 @@ from unet_exp.search.source import TrialSource
 from unet_exp.search.space import Choice, Number, Space, Value
 from unet_exp.search.study import SearchStudy, run_of
 from unet_exp.sweep.display import Display
-from unet_exp.sweep.job import Job, make_job
+from unet_exp.sweep.job import Composed, Job, make_job
 from unet_exp.sweep.progress import duration
 from unet_exp.sweep.runner import Runner, make_sweep_folder
 from unet_exp.sweep.settings import SweepSettings
 from unet_exp.sweep.slots import Slot
 
-Compose = Callable[[Sequence[str]], tuple[Mapping[str, Any], Mapping[str, str]]]
-"""The resolved configuration of a command line, and the chosen option of every group."""
+Compose = Callable[[Sequence[str]], Composed]
+"""Composes a command line."""
 
 
 def run_search(

@@ -7,8 +7,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from unet_exp.run.folder import RunFolder, previous_checkpoint
+from unet_exp.run.folder import RunFolder
 from unet_exp.run.identity import run_label
+
+Composed = tuple[Mapping[str, Any], Mapping[str, str]]
+"""The resolved configuration of a job, and the chosen option of every group."""
 
 
 class JobState(StrEnum):
@@ -122,8 +125,7 @@ def next_action(folder: RunFolder, *, retry_failed: bool, keep_pruned: bool = Fa
     over: dict[str, bool] = {JobState.FINISHED: True, JobState.FAILED: not retry_failed, JobState.PRUNED: keep_pruned}
     if over.get(state):
         return Action.SKIP
-    checkpoint = any(path.is_file() for path in (folder.last_checkpoint, previous_checkpoint(folder.last_checkpoint)))
-    resumable = checkpoint and folder.config_file.is_file() and folder.environment_file.is_file()
+    resumable = folder.has_checkpoint("last") and folder.config_file.is_file() and folder.environment_file.is_file()
     return Action.CONTINUE if resumable else Action.START
 
 

@@ -5,7 +5,7 @@ Nothing here imports torch: the sweep itself is a small process that only watche
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +21,11 @@ from unet_exp.config import to_plain
 from unet_exp.errors import ConfigError, UserError
 from unet_exp.run.rank import is_first_process
 from unet_exp.signature import call_mistakes
+from unet_exp.sweep.job import Composed
 from unet_exp.sweep.settings import SweepSettings
 
 if TYPE_CHECKING:
     from unet_exp.sweep.slots import Slot
-
-Composed = tuple[Mapping[str, Any], Mapping[str, str]]
-"""The resolved configuration of a job, and the chosen option of every group."""
 
 
 class SweepLauncher(Launcher):

@@ -124,6 +124,13 @@ def write_heading(log: BinaryIO, command: Sequence[str]) -> None:
     log.flush()
 
 
+def told_error(log: Path) -> str | None:
+    """The message that ended the last attempt, on one line; None if the log has none."""
+    said = log_tail(log, 40)
+    first = max((number for number, line in enumerate(said) if line.startswith("error: ")), default=None)
+    return None if first is None else " ".join(line.strip() for line in said[first:]).removeprefix("error: ")
+
+
 def log_tail(log: Path, lines: int = 15) -> list[str]:
     """The last lines that the last attempt has written to a log, without those that are empty."""
     try:

@@ -12,7 +12,7 @@ from unet_exp.run.lock import FolderLock
 from unet_exp.run.signals import StopRequest
 from unet_exp.sweep.display import Display
 from unet_exp.sweep.job import Action, Job, JobState, next_action, recorded
-from unet_exp.sweep.process import JobProcess, clean_environment, log_tail
+from unet_exp.sweep.process import JobProcess, clean_environment, told_error
 from unet_exp.sweep.records import JobRecord, write_sweep
 from unet_exp.sweep.settings import SweepSettings
 from unet_exp.sweep.slots import Slot
@@ -199,11 +199,8 @@ def _reason(job: Job, code: int) -> str:
     """Why a job failed that could not say so itself."""
     if code < 0:
         return _KILLED.get(code, f"killed by {signal.Signals(-code).name}")
-    said = log_tail(job.log, 40)
-    first = max((number for number, line in enumerate(said) if line.startswith("error: ")), default=None)
-    if first is None:
-        return f"exit code {code}"
-    return " ".join(line.strip() for line in said[first:]).removeprefix("error: ")
+    told = told_error(job.log)
+    return f"exit code {code}" if told is None else told
 
 
 def make_sweep_folder(folder: Path) -> None:

@@ -3,13 +3,12 @@
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from unet_exp.run.signals import stop_request
 from unet_exp.sweep.display import Display
-from unet_exp.sweep.job import Job, JobState, make_job, varied_overrides
+from unet_exp.sweep.job import Composed, Job, JobState, make_job, varied_overrides
 from unet_exp.sweep.runner import Runner, make_sweep_folder
 from unet_exp.sweep.settings import SweepSettings
 from unet_exp.sweep.slots import Slot
@@ -18,7 +17,7 @@ from unet_exp.sweep.source import JobList
 
 def run_sweep(
     folder: Path,
-    composed: Sequence[tuple[Mapping[str, Any], Mapping[str, str]]],
+    composed: Sequence[Composed],
     overrides: Sequence[Sequence[str]],
     slots: Sequence[Slot],
     settings: SweepSettings,
@@ -52,15 +51,10 @@ def run_sweep(
     display.ending(time.monotonic() - start)
     if request:
         raise request.error()
-    if settings.report and any(job.state is JobState.FINISHED for job in jobs):
-        write_report(folder, display)
-    display.say(f"table of all jobs: {folder / 'sweep.csv'}")
-    return any(job.state is not JobState.FINISHED for job in jobs)
+    return conclude(folder, jobs, settings, display)
 
 
-def distinct_jobs(
-    folder: Path, composed: Sequence[tuple[Mapping[str, Any], Mapping[str, str]]], overrides: Sequence[Sequence[str]]
-) -> list[Job]:
+def distinct_jobs(folder: Path, composed: Sequence[Composed], overrides: Sequence[Sequence[str]]) -> list[Job]:
     """One job for each identity: combinations that differ in a machine setting only are the same run."""
     jobs: dict[str, Job] = {}
     for (config, names), given, varied in zip(composed, overrides, varied_overrides(overrides), strict=True):
@@ -69,7 +63,15 @@ def distinct_jobs(
     return list(jobs.values())
 
 
-def write_report(folder: Path, display: Display) -> None:
+def conclude(folder: Path, jobs: Sequence[Job], settings: SweepSettings, display: Display) -> bool:
+    """Write the report of a sweep whose jobs have all ended; returns whether one has failed."""
+    if settings.report and any(job.state is JobState.FINISHED for job in jobs):
+        _write_report(folder, display)
+    display.say(f"table of all jobs: {folder / 'sweep.csv'}")
+    return any(job.state is not JobState.FINISHED for job in jobs)
+
+
+def _write_report(folder: Path, display: Display) -> None:
     """Compare the runs in a process of its own: whatever happens there, the results stay."""
     command = [sys.executable, "-m", "unet_exp.report", f"runs='{folder}'"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

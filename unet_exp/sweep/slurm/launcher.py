@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from unet_exp.sweep.launcher import Composed, SweepLauncher
+from unet_exp.sweep.job import Composed
+from unet_exp.sweep.launcher import SweepLauncher
 from unet_exp.sweep.slurm.settings import SlurmSettings
 
 

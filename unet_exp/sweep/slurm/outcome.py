@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from unet_exp.sweep.job import Job, JobState, recorded
-from unet_exp.sweep.process import log_tail
+from unet_exp.sweep.process import log_tail, told_error
 from unet_exp.sweep.records import read_record
 from unet_exp.sweep.slurm.task import IN_USE
 
@@ -58,10 +58,9 @@ def _said(logs: Iterable[Path], code: int | None) -> str:
     if code == IN_USE:
         return "another training was at work in its folder"
     for log in logs:
-        lines = log_tail(log, 40)
-        first = max((number for number, line in enumerate(lines) if line.startswith("error: ")), default=None)
-        if first is not None:
-            return " ".join(line.strip() for line in lines[first:]).removeprefix("error: ")
+        told = told_error(log)
+        if told is not None:
+            return told
     return f"exit code {code}" if code is not None else "it ended without a word"
 
 

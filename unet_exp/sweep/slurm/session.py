@@ -1,16 +1,15 @@
 """One launch of a sweep under SLURM, from its combinations to the report."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from unet_exp.errors import ConfigError, counted
 from unet_exp.run.signals import StopRequest, stop_request
 from unet_exp.sweep.display import Display
-from unet_exp.sweep.job import JobState
+from unet_exp.sweep.job import Composed
 from unet_exp.sweep.runner import make_sweep_folder
-from unet_exp.sweep.session import distinct_jobs, write_report
+from unet_exp.sweep.session import conclude, distinct_jobs
 from unet_exp.sweep.settings import SweepSettings
 from unet_exp.sweep.slurm.commands import partitions
 from unet_exp.sweep.slurm.preflight import cluster_mistakes, trainer_mistakes
@@ -20,7 +19,7 @@ from unet_exp.sweep.slurm.settings import SlurmSettings
 
 def run_slurm_sweep(
     folder: Path,
-    composed: Sequence[tuple[Mapping[str, Any], Mapping[str, str]]],
+    composed: Sequence[Composed],
     overrides: Sequence[Sequence[str]],
     slurm: SlurmSettings,
     settings: SweepSettings,
@@ -59,10 +58,7 @@ def run_slurm_sweep(
         _say_how_to_go_on(display, runner.submitted, request)
         return False
     display.ending(time.monotonic() - start)
-    if settings.report and any(job.state is JobState.FINISHED for job in jobs):
-        write_report(folder, display)
-    display.say(f"table of all jobs: {folder / 'sweep.csv'}")
-    return any(job.state is not JobState.FINISHED for job in jobs)
+    return conclude(folder, jobs, settings, display)
 
 
 def _say_how_to_go_on(display: Display, ids: Sequence[str], request: StopRequest) -> None:
