@@ -21,7 +21,7 @@ def run_command(command: Callable[[], None]) -> None:
     and keeps its traceback.
     """
     try:
-        command()
+        _unmask_interrupts(command)
     except UserError as error:
         leave_the_word_to_the_first()
         sys.stderr.write(f"error: {plain_message(error)}\n")
@@ -32,6 +32,24 @@ def run_command(command: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         raise SystemExit(130) from None
+
+
+def _unmask_interrupts(command: Callable[[], None]) -> None:
+    """Run a command; what fails because Ctrl-C came in the middle of something is a Ctrl-C.
+
+    OmegaConf's context managers, for one, restore flags of a half-made node when they are interrupted, and fail.
+    """
+    try:
+        command()
+    except RunInterruptedError:
+        raise
+    except (Exception, SystemExit) as error:
+        cause = error.__context__
+        while cause is not None and not isinstance(cause, KeyboardInterrupt):
+            cause = cause.__context__
+        if cause is None or (isinstance(error, SystemExit) and error.code == 130):
+            raise
+        raise cause from None
 
 
 def run_plain_command(

@@ -27,7 +27,7 @@ def _prepare(config: DictConfig) -> None:
 def main() -> None:
     """Entry point of the command."""
     sys.argv[1:] = with_data_for_help(sys.argv[1:])
-    _job()
+    run_command(_job)
 
 
 if __name__ == "__main__":

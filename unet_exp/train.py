@@ -39,7 +39,7 @@ def main() -> None:
     run_command(_complete_arguments)
     offer_launcher()
     with first_process_tells():
-        _job()
+        run_command(_job)
     if SweepLauncher.exit_code:
         raise SystemExit(SweepLauncher.exit_code)
 
