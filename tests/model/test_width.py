@@ -1,5 +1,7 @@
 """Widths between whole numbers."""
 
+from itertools import pairwise
+
 import pytest
 
 from unet_exp.model._width import level_widths
@@ -22,5 +24,5 @@ def test_channels_double_and_are_rounded(base, depth, cap, expected):
 def test_a_wider_network_is_nowhere_narrower():
     bases = [4 + i / 50 for i in range(1000)]
     widths = [level_widths(base, 4) for base in bases]
-    for narrow, wide in zip(widths, widths[1:], strict=False):
+    for narrow, wide in pairwise(widths):
         assert all(a <= b for a, b in zip(narrow, wide, strict=True))
