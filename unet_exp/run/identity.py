@@ -39,7 +39,7 @@ def config_hash(config: Mapping[str, Any]) -> str:
 
 
 def deciding(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a configuration that decides the result: without paths, machine settings and what follows from others.
+    """The part of a configuration that decides the result, without what follows from it.
 
     With a budget that is the width, which is the same before and after it was solved. Without one there is no such key,
     as in runs of before there were budgets.
