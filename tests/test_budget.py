@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from tests.networks import MODELS, composed, multiply_accumulates, network_of
+from tests.reporting.folders import FakeRun, write_run
 from tests.runs import run, tiny
 from unet_exp import evaluate
 from unet_exp.bounds import PositiveInt
@@ -16,6 +17,8 @@ from unet_exp.check import check_train_config
 from unet_exp.config import compose_config
 from unet_exp.cost import measure_cost, network_inputs
 from unet_exp.errors import ConfigError, UserError
+from unet_exp.reporting.models import group_models
+from unet_exp.reporting.runs import find_run_folders, read_runs
 from unet_exp.run.checkpoint_io import read_checkpoint
 from unet_exp.run.identity import config_hash, refuse_other_run
 
@@ -213,6 +216,15 @@ def test_a_run_with_another_budget_is_not_continued():
     saved, wanted = (within_budget(composed("unet", f"budget={budget}")) for budget in ("xs", "s"))
     with pytest.raises(UserError, match=r"budget\.gmacs: 1\.0 in the run, 5\.5 now"):
         refuse_other_run(saved, wanted, "run")
+
+
+def test_the_report_tells_budgets_apart_by_their_amount(tmp_path):
+    for budget in ("xs", "s"):
+        for model in ("unet", "resunet"):
+            solved = within_budget(composed(model, f"budget={budget}"))
+            write_run(tmp_path, FakeRun(model, config={"model": solved["model"], "budget": solved["budget"]}))
+    names = {model.name for model in group_models(read_runs(find_run_folders([str(tmp_path)])).runs)}
+    assert names == {f"{model} (budget={amount} GMACs)" for model in ("unet", "resunet") for amount in ("1", "5.5")}
 
 
 def small(root, output, *overrides):
