@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -11,7 +12,7 @@ from tests.networks import MODELS, composed, multiply_accumulates, network_of
 from tests.reporting.folders import FakeRun, write_run
 from tests.runs import run, tiny
 from unet_exp import evaluate
-from unet_exp.bounds import PositiveInt
+from unet_exp.bounds import PositiveFloat, PositiveInt
 from unet_exp.budget import describe_budget, within_budget
 from unet_exp.check import check_train_config
 from unet_exp.config import compose_config
@@ -36,6 +37,19 @@ class Fixed(nn.Module):
 
     def forward(self, image):
         return self.decoder(self.encoder(image))
+
+
+class LooksAtNumbers(nn.Module):
+    """Cannot be built on the meta device, whose tensors have no numbers; nor has its buffer ever been there."""
+
+    def __init__(self, in_channels: PositiveInt, num_classes: PositiveInt, base_channels: PositiveFloat = 4):
+        super().__init__()
+        width = round(float(torch.tensor(base_channels)))
+        self.register_buffer("scale", torch.from_numpy(np.ones((1, width, 1, 1), np.float32)))
+        self.layers = nn.ModuleList([nn.Conv2d(in_channels, width, 3, padding=1), nn.Conv2d(width, num_classes, 1)])
+
+    def forward(self, image):
+        return self.layers[1](self.scale * self.layers[0](image))
 
 
 FIXED = ("~model", "+model._target_=tests.test_budget.Fixed", "+model.in_channels=3", "+model.num_classes=5")
@@ -146,6 +160,11 @@ def test_an_argument_of_another_name_that_takes_whole_numbers():
     assert type(solved["model"]["features"]) is int
     assert giga_macs(solved) == pytest.approx(2, rel=0.03)
     assert "features=" in describe_budget(solved)
+
+
+def test_a_network_that_cannot_be_built_without_numbers():
+    solved = within_budget(fixed("budget=s", "model._target_=tests.test_budget.LooksAtNumbers", "budget.gmacs=0.2"))
+    assert solved["model"]["base_channels"] == pytest.approx(0.2e9 / 256**2 / (3 * 9 + 5), abs=1)
 
 
 @pytest.mark.parametrize(
