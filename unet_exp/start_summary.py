@@ -40,7 +40,7 @@ def print_start(
     rows = [
         (
             "model",
-            f"{names['model']}: {cost.parameters:,} parameters, {cost.gmacs:.2f} GMACs at {size[0]}x{size[1]}",
+            f"{names['model']}: {cost.parameters:,} parameters, {cost.gmacs:.3g} GMACs at {size[0]}x{size[1]}",
         ),
         *([("budget", budget)] if budget else ()),
         ("memory", f"about {cost.training_memory_mb(share):,.0f} MiB for a step of {counted(share, 'sample')}"),
