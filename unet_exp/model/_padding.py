@@ -1,5 +1,6 @@
 """Padding an image to a size that a network can halve evenly, and cropping its output back."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -24,6 +25,25 @@ def pad_to_stride(image: Tensor, stride: int) -> Tensor:
     if bottom == 0 and right == 0:
         return image
     return F.pad(image, (0, right, 0, bottom), mode="replicate")
+
+
+def pad_mirrored(image: Tensor, margin: int) -> Tensor:
+    """Mirrors an image at its borders, as often as the margin needs; the border itself is repeated (1 0 | 0 1).
+
+    Args:
+        image: ``(N, C, H, W)``.
+        margin: Pixels added on each side, of any number.
+
+    Returns:
+        ``(N, C, H + 2 * margin, W + 2 * margin)``.
+    """
+    if margin == 0:
+        return image
+    for axis in (-2, -1):
+        length = image.shape[axis]
+        folded = torch.arange(-margin, length + margin, device=image.device) % (2 * length)
+        image = image.index_select(axis, torch.minimum(folded, 2 * length - 1 - folded))
+    return image
 
 
 def crop_to_scale(logits: Tensor, size: tuple[int, int], scale: int) -> Tensor:
