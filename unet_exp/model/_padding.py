@@ -41,8 +41,9 @@ def pad_mirrored(image: Tensor, margin: int) -> Tensor:
         return image
     for axis in (-2, -1):
         length = image.shape[axis]
-        folded = torch.arange(-margin, length + margin, device=image.device) % (2 * length)
-        image = image.index_select(axis, torch.minimum(folded, 2 * length - 1 - folded))
+        period = torch.full((1,), 2 * length, device=image.device)  # a tensor, for ONNX has no remainder by a size
+        folded = torch.arange(-margin, length + margin, device=image.device).remainder(period)
+        image = image.index_select(axis, torch.minimum(folded, period - 1 - folded))
     return image
 
 
@@ -69,4 +70,4 @@ def center_crop(features: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _ceil_divide(numerator: int, denominator: int) -> int:
-    return -(-numerator // denominator)
+    return (numerator + denominator - 1) // denominator  # of positive numbers: an exported network rounds towards zero
