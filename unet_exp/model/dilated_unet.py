@@ -12,8 +12,8 @@ three branches or five, that its rates are "D=1,2,3,5,7", and that it stands at 
 paper we could read the abstract: a block of dilated convolutions, residual connections and dense layers.
 
 Our choices:
-    - parallel: the branches are 3x3 convolutions as wide as the level. Their outputs are added, which leaves the rest
-      of the UNet as it is. The block stands for the first of a level's two convolutions.
+    - parallel: the branches are 3x3 convolutions as wide as the level. Their outputs are averaged, which leaves width
+      and scale of the UNet as they are. The block stands for the first of a level's two convolutions.
     - drd: each dilated 3x3 convolution sees the input and the outputs of all before it (dense) and adds an equal
       share of the level's channels; a 1x1 convolution joins all and is added to the input (residual), which is
       brought to the level's width by another one. The block stands for both convolutions of a level.
@@ -41,7 +41,7 @@ from unet_exp.model._width import level_widths
 
 
 class ParallelBlock(nn.Module):
-    """The sum of 3x3 convolutions of different dilation, then a 3x3 convolution.
+    """The mean of 3x3 convolutions of different dilation, then a 3x3 convolution.
 
     Args:
         in_channels: Channels of the input.
@@ -59,7 +59,7 @@ class ParallelBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps ``(N, in_channels, H, W)`` to ``(N, out_channels, H, W)``."""
-        features: Tensor = self.joined(torch.stack([branch(x) for branch in self.branches]).sum(0))
+        features: Tensor = self.joined(torch.stack([branch(x) for branch in self.branches]).mean(0))
         return features
 
 
