@@ -20,6 +20,7 @@ from unet_exp.errors import ConfigError
 from unet_exp.gradient_checkpointing import checkpoint_gradients
 
 BATCH = 4
+WHOLE = ("model.context_margin=0",)  # as with datasets of whole images
 
 
 class Context(nn.Module):
@@ -71,6 +72,9 @@ def test_what_is_not_trained_has_neither_gradient_nor_adam():
 def test_inputs_of_a_network_with_and_without_context():
     assert [tuple(x.shape) for x in network_inputs(Context(4), 3, (8, 10), 2)] == [(2, 3, 8, 10)] * 2
     assert [tuple(x.shape) for x in network_inputs(Context(0), 3, (8, 10), 2)] == [(2, 3, 8, 10)]
+    served_none = Context(4)
+    served_none.context_margin = 0  # it makes them from the image
+    assert len(network_inputs(served_none, 3, (8, 10), 2)) == 1
     assert [x.device.type for x in network_inputs(nn.Conv2d(3, 2, 1), 3, (8, 10), 2)] == ["meta"]
     cost = measure_cost(Context(4), 3, (8, 10))
     assert cost.gmacs == pytest.approx(2 * 3 * 2 * 80 / 1e9)
@@ -100,6 +104,15 @@ def test_memory_with_gradient_checkpointing(model):
     assert cost.gmacs == plain.gmacs
     assert cost.sample_bytes < 0.75 * plain.sample_bytes
     assert 0.85 < cost.training_memory_mb(BATCH) * 2**20 / live_peak(real) < 1.15
+
+
+def test_surroundings_are_counted_where_the_dataset_serves_them():
+    served, pooled = (measure_cost(network_of(composed("ctx_resunet", *data)), 3, (256, 256)) for data in ((), WHOLE))
+    assert served.parameters == pooled.parameters
+    # A branch that sees 256x256 pixels of its own computes sixteen times as much as one that sees the image pooled.
+    branch = network_of(composed("ctx_resunet")).context
+    shares = [multiply_accumulates(branch, [torch.empty(1, 3, side, side, device="meta")]) for side in (256, 64)]
+    assert served.gmacs - pooled.gmacs == pytest.approx((shares[0] - shares[1]) / 1e9, rel=0.01)
 
 
 def test_counting_changes_nothing():

@@ -82,7 +82,8 @@ def network_inputs(network: nn.Module, in_channels: int, size: tuple[int, int], 
     """What the forward pass of a network takes, on the meta device.
 
     Args:
-        network: One with a `context_factor` above 0 takes a context image of the same size too.
+        network: One with a `context_factor` above 0 is given surroundings of the same size too, unless its
+            `context_margin` is 0: then the dataset serves none, and it makes them from the image.
         in_channels: Channels of the image.
         size: Height and width.
         count: Images.
@@ -90,7 +91,8 @@ def network_inputs(network: nn.Module, in_channels: int, size: tuple[int, int], 
     Returns:
         `[image]` or `[image, context]`, each `(count, in_channels, *size)`.
     """
-    number = 2 if getattr(network, "context_factor", 0) else 1
+    sees_context = getattr(network, "context_factor", 0) and getattr(network, "context_margin", 1)
+    number = 2 if sees_context else 1
     return [torch.empty(count, in_channels, *size, device="meta") for _ in range(number)]
 
 
