@@ -115,8 +115,9 @@ def test_a_picture_without_anything_in_it_is_like_no_other(shape):
     assert alike_groups([empty, keypoints(lesion(0)), empty]) == [0, 1, 2]
 
 
-def test_groups_are_found_among_many_and_chained():
+def test_groups_are_found_among_many_and_chained(monkeypatch):
     """More pictures than are all compared with each other; a is like b, and b like c."""
+    monkeypatch.setattr(_likeness, "_NEIGHBOURS", {False: 6, True: 3})
     pictures = [lesion(seed) for seed in range(40)]
     pictures += [moved(pictures[7], zoom=1.3), np.rot90(pictures[7]), pictures[21][:, ::-1]]
     numbers = alike_groups([keypoints(picture) for picture in pictures], jobs=2)

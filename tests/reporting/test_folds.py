@@ -152,7 +152,9 @@ def test_a_seed_without_all_folds_is_left_out_and_the_page_says_so(tmp_path, set
     entry = entry_of(section, "unet")
     assert entry.model.seeds == [0, 1]
     assert section.result.pairs[0].comparison.seeds == (3, 2)
-    assert [(item.reason, item.damaged) for item in inventory.left_out] == [("fold 3 of 5 missing", False)] * 4
+    assert [(item.reason, item.damaged) for item in inventory.left_out] == [
+        ("fold 3 of 5 missing, so its seed is not pooled", False)
+    ] * 4
     (view,) = make_views([section], settings, {})
     assert "Seed 2 of unet is left out: fold 3 of 5 missing." in view.warnings
     assert view.repeats == "5 folds × 3 seeds or 5 folds × 2 seeds"

@@ -149,7 +149,11 @@ def _entries(
         entry, problems = pooled_entry(model, own)
         entries.append(entry)
         notes += [f"Seed {seed} of {model.name} is left out: {problem}." for seed, problem in problems.items()]
-        left_out += [LeftOut(run.path, problems[run.seed]) for run, _ in own if run.seed in problems]
+        left_out += [
+            LeftOut(run.path, f"{problems[run.seed]}, so its seed is not pooled")
+            for run, _ in own
+            if run.seed in problems
+        ]
     return entries, notes, left_out
 
 
