@@ -39,6 +39,26 @@ class FakeRun:
     state: str = "finished"
     config: Mapping[str, Any] = field(default_factory=dict)
     name: str = ""
+    fold: int | None = None
+    """Of a cross-validation with `folds` folds, by patient: the `images` are then divided, and `val` is held out."""
+    folds: int = 5
+    split_seed: int = 0
+
+    def __post_init__(self):
+        if self.fold is not None:
+            object.__setattr__(self, "parts", ("val",))
+            object.__setattr__(self, "split_hash", f"{self.split_seed}-{self.fold}-of-{self.folds}")
+            object.__setattr__(self, "scheme", f"fold {self.fold} of {self.folds} by patient, seed {self.split_seed}")
+
+    def numbers(self, part: str) -> list[int]:
+        """Numbers of the images that belong to a part."""
+        if self.fold is None:
+            return list(range(self.images))
+        held_out = [n for n in range(self.images) if (n + self.split_seed) % self.patients % self.folds == self.fold]
+        return {"val": held_out, "test": []}.get(part, sorted(set(range(self.images)) - set(held_out)))
+
+    def case_name(self, part: str, number: int) -> str:
+        return f"case-{part if self.fold is None else 'all'}-{number:03d}"
 
     @property
     def binary(self) -> bool:
@@ -54,7 +74,7 @@ def write_run(parent: Path, fake: FakeRun) -> Path:
     _dump(folder / "status.json", {"state": fake.state, "reason": "", "time": "2026-11-21T22:07:38+00:00"})
     git = {"commit": "0123456789abcdef", "dirty": False}
     _dump(folder / "environment.json", {"git": git, "device": "cpu", "command": ["train.py"]})
-    ids = {part: [f"case-{part}-{i:03d}" for i in range(fake.images)] for part in ("train", "val", "test")}
+    ids = {part: [fake.case_name(part, n) for n in fake.numbers(part)] for part in ("train", "val", "test")}
     _dump(folder / "split.json", {"scheme": fake.scheme, "hash": fake.split_hash, **ids})
     _write_history(folder / "history.csv", fake)
     if fake.state == "finished":
@@ -92,10 +112,10 @@ def write_evaluation(folder: Path, fake: FakeRun) -> None:
 
 
 def confusion_matrices(fake: FakeRun, part: str) -> np.ndarray:
-    """(N, K, K). The truth and how hard an image is depend on the part alone, as with real models."""
+    """(N, K, K) of the part's images. The truth and how hard an image is depend on the part alone, as in reality."""
     size = len(fake.classes) + fake.binary
     shared = np.random.default_rng([len(part), fake.images])
-    own = np.random.default_rng([len(part), fake.seed, sum(map(ord, fake.model))])
+    own = np.random.default_rng([len(part), fake.seed, sum(map(ord, fake.model)), *([fake.fold] if fake.fold else [])])
     share = shared.dirichlet(np.full(size, 2.0), fake.images)
     truth = np.floor(share * fake.pixels).astype(int)
     hardness = shared.normal(0, 0.35, fake.images)
@@ -107,7 +127,7 @@ def confusion_matrices(fake: FakeRun, part: str) -> np.ndarray:
             others = np.full(size, (1 - right[n]) / (size - 1))
             others[k] = right[n]
             matrices[n, k] = own.multinomial(truth[n, k], others)
-    return matrices
+    return matrices[fake.numbers(part)]
 
 
 def _scores(stack: np.ndarray, names: Sequence[str], fake: FakeRun) -> dict[str, Any]:
@@ -118,7 +138,7 @@ def _scores(stack: np.ndarray, names: Sequence[str], fake: FakeRun) -> dict[str,
         "dice": float(dice[:, scored].mean()),
         "iou": float(iou[:, scored].mean()),
         "accuracy": float(accuracy),
-        "images": fake.images,
+        "images": len(stack),
         "absent": dict.fromkeys(fake.classes, 0),
         "missed": dict.fromkeys(fake.classes, 1),
         "confusion": stack.sum(0).tolist(),
@@ -151,15 +171,15 @@ def _rows(part: str, stack: np.ndarray, names: Sequence[str], fake: FakeRun) -> 
     dice, iou = _ratios(stack)
     scored = [names.index(name) for name in fake.classes]
     rows = []
-    for n, matrix in enumerate(stack):
+    for position, (n, matrix) in enumerate(zip(fake.numbers(part), stack, strict=True)):
         row = {
             "part": part,
-            "image": f"case-{part}-{n:03d}",
+            "image": fake.case_name(part, n),
             "patient": f"patient-{n % fake.patients}",
             "institution": "",
             "labelled_pixels": int(matrix.sum()),
-            "dice": dice[n, scored].mean(),
-            "iou": iou[n, scored].mean(),
+            "dice": dice[position, scored].mean(),
+            "iou": iou[position, scored].mean(),
             "accuracy": matrix.trace() / matrix.sum(),
         }
         for k in scored:
@@ -167,7 +187,7 @@ def _rows(part: str, stack: np.ndarray, names: Sequence[str], fake: FakeRun) -> 
             counts = {"tp": hits, "fp": matrix[:, k].sum() - hits, "fn": matrix[k].sum() - hits}
             if fake.counts:
                 row |= {f"{kind}_{names[k]}": int(count) for kind, count in counts.items()}
-            row |= {f"dice_{names[k]}": dice[n, k], f"iou_{names[k]}": iou[n, k]}
+            row |= {f"dice_{names[k]}": dice[position, k], f"iou_{names[k]}": iou[position, k]}
         rows.append(row)
     return rows
 
@@ -194,6 +214,9 @@ def _write_config(folder: Path, fake: FakeRun) -> None:
         "augmentation": {"transforms": [{"_target_": "albumentations.ColorJitter", "p": 0.8}]},
         "loader": {"batch_size": 16, "num_workers": 2},
     }
+    if fake.fold is not None:
+        how = {"scheme": "kfold", "group": "patient", "stratify": True, "seed": fake.split_seed}
+        config["data"]["split"] = {**how, "folds": fake.folds, "fold": fake.fold}
     for key, value in fake.config.items():
         block, _, name = key.rpartition(".")
         (config[block] if block else config)[name] = value

@@ -31,6 +31,8 @@ class Case:
         part: Part of the official split it belongs to.
         mpp: Micrometres per pixel of the files, None if unknown.
         content: Hash of the image's pixels, empty before the files were examined.
+        alike: Id of the first case whose image looks like this one, or like one that does; empty where images were
+            not compared.
         mask_content: Hash of the mask's pixels, empty before the files were examined.
         class_pixels: Pixels of each class in the mask, empty before the files were examined.
     """
@@ -43,6 +45,7 @@ class Case:
     part: Part
     mpp: float | None = None
     content: str = ""
+    alike: str = ""
     mask_content: str = ""
     class_pixels: tuple[int, ...] = ()
 

@@ -61,7 +61,13 @@ class Catalog:
         self._entries = _read_entries(file)
 
     def examine_all(
-        self, cases: Sequence[Case], examine: Callable[[Case], Examination], *, jobs: int, fresh: bool = False
+        self,
+        cases: Sequence[Case],
+        examine: Callable[[Case], Examination],
+        *,
+        jobs: int,
+        fresh: bool = False,
+        is_enough: Callable[[Examination], bool] = lambda _: True,
     ) -> dict[str, Examination]:
         """Examine the cases whose files are new or have changed.
 
@@ -72,13 +78,14 @@ class Catalog:
             examine: Examines one case; must not raise because of a bad file.
             jobs: Cases examined, and thus held in memory, at the same time.
             fresh: Examine all, whatever is known.
+            is_enough: Whether what is known of an unchanged case is all that is asked for.
 
         Returns:
             An examination for each case's id, in the order of `cases`.
         """
         stamps = {case.id: _stamps(case) for case in cases}
         known = {} if fresh else {case.id: self._recall(case, stamps[case.id]) for case in cases}
-        found = {name: examination for name, examination in known.items() if examination}
+        found = {name: seen for name, seen in known.items() if seen and is_enough(seen)}
         rest = [case for case in cases if case.id not in found]
 
         def work(case: Case) -> Case:

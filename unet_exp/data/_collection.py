@@ -12,6 +12,8 @@ from unet_exp.data._catalog import Catalog
 from unet_exp.data._convert import Conversion, open_store
 from unet_exp.data._examination import Examination
 from unet_exp.data._finding import Finding, refuse_faults
+from unet_exp.data._fingerprint import is_current
+from unet_exp.data._likeness_file import LikenessFile
 from unet_exp.data._source import ImageSource
 from unet_exp.data._split import assign_parts
 from unet_exp.data._store import Store
@@ -72,8 +74,16 @@ def examine_collection(
     """
     scan = source.scan()
     catalog = Catalog(_catalog_file(source, store_folder))
-    examinations = catalog.examine_all(scan.cases, source.examine, jobs=jobs, fresh=fresh)
+
+    def is_enough(seen: Examination) -> bool:
+        return is_current(seen.fingerprint) or not source.compares_images
+
+    examinations = catalog.examine_all(scan.cases, source.examine, jobs=jobs, fresh=fresh, is_enough=is_enough)
     cases = [_with_content(case, examinations[case.id], source) for case in scan.cases]
+    if source.compares_images:
+        looks = {case.id: examinations[case.id].fingerprint for case in cases}
+        alike = LikenessFile(_catalog_file(source, store_folder, "-alike")).compare(looks, jobs=jobs)
+        cases = [replace(case, alike=alike[case.id]) for case in cases]
     _, parts = assign_parts(cases, source.split)
     findings = [
         *scan.findings,
@@ -130,10 +140,10 @@ def _with_content(case: Case, examination: Examination, source: ImageSource) -> 
     )
 
 
-def _catalog_file(source: ImageSource, store_folder: Path) -> Path:
+def _catalog_file(source: ImageSource, store_folder: Path, ending: str = "") -> Path:
     """One catalogue per dataset folder, wherever it is."""
     place = hashlib.sha256(str(Path(source.root).resolve()).encode()).hexdigest()[:8]
-    return store_folder / "catalog" / f"{source.name}-{place}.json"
+    return store_folder / "catalog" / f"{source.name}-{place}{ending}.json"
 
 
 def unused_stores(store_folder: Path, collection: Collection, name: str) -> Sequence[Path]:

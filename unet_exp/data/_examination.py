@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from unet_exp.data._case import Case
 from unet_exp.data._finding import Finding
+from unet_exp.data._fingerprint import fingerprint
 from unet_exp.data._image import PictureError, read_codes, read_image
 from unet_exp.data._picture_header import (
     PictureHeader,
@@ -56,6 +57,7 @@ class Examination:
         mask_content: Hash over shape and codes.
         code_pixels: Pixels of each raw code in the mask.
         notes: What is wrong or unusual about the files.
+        fingerprint: What the image looks like, see `unet_exp.data._fingerprint`; None where nobody has asked.
     """
 
     image_shape: tuple[int, ...]
@@ -64,6 +66,7 @@ class Examination:
     mask_content: str
     code_pixels: dict[int, int]
     notes: tuple[Note, ...]
+    fingerprint: str | None = None
 
     def findings(self, case: Case) -> list[Finding]:
         """The notes as findings about the files of `case`."""
@@ -71,11 +74,17 @@ class Examination:
         return [Finding(kind=note.kind, file=files[note.subject], detail=note.detail) for note in self.notes]
 
 
-def examine_picture(case: Case) -> Examination:
-    """Decode image and mask as training does, and note everything about them; a bad file is a note, no error."""
+def examine_picture(case: Case, *, with_fingerprint: bool = False) -> Examination:
+    """Decode image and mask as training does, and note everything about them; a bad file is a note, no error.
+
+    Args:
+        case: The case.
+        with_fingerprint: Also note what the image looks like, which takes longer than decoding a small one.
+    """
     image, image_header, image_notes = _decode(case.image, "image")
     image_shape = () if image is None else image.shape
     image_content = "" if image is None else pixel_content(image)
+    looks = fingerprint(image) if with_fingerprint and image is not None else None
     del image  # a region of a slide takes hundreds of megabytes
     codes, mask_header, mask_notes = _decode(case.mask, "mask")
     notes = [*image_notes, *mask_notes]
@@ -88,6 +97,7 @@ def examine_picture(case: Case) -> Examination:
         mask_content="" if codes is None else pixel_content(codes),
         code_pixels={} if codes is None else count_codes(codes),
         notes=tuple(notes),
+        fingerprint=looks,
     )
 
 

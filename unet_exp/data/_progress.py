@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 
-Unit = Literal["bytes", "files", "windows"]
+Unit = Literal["bytes", "files", "pairs", "windows"]
 
 _LINE_EVERY_SECONDS = 30.0
 _LINE_EVERY_PERCENT = 10

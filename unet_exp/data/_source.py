@@ -138,7 +138,12 @@ class ImageSource(ABC):
 
     def examine(self, case: Case) -> Examination:
         """Open the files of a case and note everything about them."""
-        return examine_picture(case)
+        return examine_picture(case, with_fingerprint=self.compares_images)
+
+    @property
+    def compares_images(self) -> bool:
+        """Whether the split needs to know which images look alike."""
+        return self.split.group == "content"
 
     @property
     def label_map(self) -> LabelMap:

@@ -24,7 +24,8 @@ class SplitSpec:
         scheme: `official`: the dataset's own; `holdout`: a seeded share of the non-test groups validates;
             `kfold`: one of `folds` seeded parts of the non-test groups validates; `auto`: official where
             its validation cases are present, else holdout.
-        group: What must not be torn apart by holdout and kfold.
+        group: What must not be torn apart by holdout and kfold: images of a `patient` or an `institution`; `content`:
+            of a patient, and images that look alike, such as two shots of one lesion.
         validation_fraction: Share of the groups held out by `holdout`.
         test_fraction: 0: the official test cases are the test part. Otherwise `holdout` draws that share of
             the training groups for it, and leaves the official validation and test cases unused, as studies
@@ -37,7 +38,7 @@ class SplitSpec:
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by the configuration check
 
     scheme: Literal["official", "holdout", "kfold", "auto"] = "official"
-    group: Literal["patient", "institution"] = "patient"
+    group: Literal["patient", "institution", "content"] = "patient"
     validation_fraction: Annotated[float, Interval(gt=0, lt=1)] = 0.2
     test_fraction: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     stratify: bool = True
@@ -107,11 +108,21 @@ class Split:
                 )
 
     def description(self) -> dict[str, Any]:
-        """What split.json holds: the ids of each part, a hash of each image's pixels, and a hash over all of it."""
+        """What split.json holds: the ids of each part, a hash of each image's pixels, and a hash over all of it.
+
+        Where images were compared, also the ids in each group of images that look alike.
+        """
         ids: dict[str, list[str]] = {part: [case.id for case in self.cases(part)] for part in PARTS}
         contents = {case.id: case.content for part in PARTS for case in self.cases(part) if case.content}
         digest = hashlib.sha256(json.dumps([ids, contents], sort_keys=True).encode()).hexdigest()
-        return {"scheme": self.scheme, "hash": digest[:16], **ids, "contents": contents}
+        described = {"scheme": self.scheme, "hash": digest[:16], **ids, "contents": contents}
+        return described | ({"alike": self._alike()} if any(case.alike for case in self.train) else {})
+
+    def _alike(self) -> list[list[str]]:
+        groups: dict[str, list[str]] = {}
+        for case in sorted((case for part in PARTS for case in self.cases(part)), key=lambda case: case.id):
+            groups.setdefault(case.alike, []).append(case.id)
+        return [group for group in groups.values() if len(group) > 1]
 
 
 def make_split(cases: Sequence[Case], spec: SplitSpec) -> Split:
@@ -184,18 +195,22 @@ def _divide(cases: Sequence[Case], shares: Sequence[float], spec: SplitSpec) -> 
 
 
 def _groups(cases: Sequence[Case], spec: SplitSpec) -> list[list[Case]]:
-    """Non-test cases that must stay together: of one patient or institution, or with images of the same pixels."""
+    """Non-test cases that must stay together: of one patient or institution, or with the same or alike images."""
     groups: dict[str, list[Case]] = {}
-    of_content: dict[str, str] = {}
+    first: dict[tuple[str, str], str] = {}
     for case in sorted(cases, key=lambda case: case.id):
         if case.part == "test":
             continue
         name = case.institution if spec.group == "institution" else case.patient
         members = groups.setdefault(name, [])
         members.append(case)
-        twin = of_content.setdefault(case.content or case.id, name)
-        if groups[twin] is not members:
-            _merge(groups, twin, name)
+        ties = [("content", case.content or case.id)]
+        if spec.group == "content":
+            ties.append(("alike", case.alike or case.id))
+        for tie in ties:
+            twin = first.setdefault(tie, name)
+            if groups[twin] is not groups[name]:
+                _merge(groups, twin, name)
     return list({id(members): members for members in groups.values()}.values())
 
 

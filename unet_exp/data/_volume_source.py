@@ -61,6 +61,9 @@ class VolumeSource(ImageSource):
             list(values) * (self.in_channels if len(values) == 1 else 1) for values in (self.mean, self.std)
         )
         super().__post_init__()
+        if self.compares_images:
+            mistake = "data.split.group: content compares pictures, and these are volumes."
+            raise ConfigError([f"{mistake} Use patient; volumes of the same voxels stay together all the same."])
 
     @property
     def sample_size(self) -> tuple[int, int]:

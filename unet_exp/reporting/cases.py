@@ -3,15 +3,18 @@
 import base64
 import io
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from unet_exp.reporting.evaluations import Evaluation
 from unet_exp.reporting.runs import printable
+from unet_exp.statistics.score import case_scores
 
 VIEWS = ("image", "truth", "prediction", "error")
 _QUALITY = 82
@@ -45,6 +48,8 @@ def read_cases(evaluation: Evaluation, *, side: int) -> list[Case]:
         evaluation: Its folder holds `cases/cases.json`, or `figures/predictions_<part>.png`.
         side: Longest side of a picture, in pixels.
     """
+    if evaluation.folds:
+        return _read_pooled(evaluation, side)
     folder = evaluation.folder / "cases"
     cases = [_read_case(folder, entry, side) for entry in _entries(folder / "cases.json", evaluation.part)]
     shown = [case for case in cases if case.pictures]
@@ -52,6 +57,28 @@ def read_cases(evaluation: Evaluation, *, side: int) -> list[Case]:
         return shown
     panel = thumbnail(evaluation.folder / "figures" / f"predictions_{evaluation.part}.png", _PANEL_SIDES * side)
     return [Case("", "", None, {"panel": panel})] if panel else []
+
+
+def _read_pooled(evaluation: Evaluation, side: int) -> list[Case]:
+    """Of the cases that the folds have drawn: the best, that nearest to the median of all images, and the worst."""
+    folders = [fold.folder / "cases" for fold in evaluation.folds]
+    drawn = [(folder, entry) for folder in folders for entry in _entries(folder / "cases.json", evaluation.part)]
+    known = [item for item in drawn if isinstance(item[1].get("dice"), int | float)]
+    if not known:
+        return []
+    middle = _median_dice(evaluation)
+    chosen = {
+        "best": max(known, key=lambda item: item[1]["dice"]),
+        "median": min(known, key=lambda item: abs(item[1]["dice"] - middle)),
+        "worst": min(known, key=lambda item: item[1]["dice"]),
+    }
+    cases = [_read_case(folder, {**entry, "label": label}, side) for label, (folder, entry) in chosen.items()]
+    return [case for case in cases if case.pictures]
+
+
+def _median_dice(evaluation: Evaluation) -> float:
+    """Of all images; NaN where there are no counts, which leaves the choice to the order of the folds."""
+    return math.nan if evaluation.counts is None else float(np.nanmedian(case_scores(evaluation.counts, "image_dice")))
 
 
 def _entries(file: Path, part: str) -> list[Mapping[str, Any]]:

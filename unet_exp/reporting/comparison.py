@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from unet_exp.errors import counted
 from unet_exp.reporting.evaluations import Evaluation
 from unet_exp.reporting.models import Model
+from unet_exp.reporting.runs import Run
 from unet_exp.reporting.settings import ReportSettings
 from unet_exp.statistics.bootstrap import Interval
 from unet_exp.statistics.counts import CaseCounts
@@ -25,11 +27,13 @@ class Entry:
 
     Args:
         model: Its runs.
-        evaluations: One per run.
+        evaluations: One per seed: of the only run of that seed, or pooled from the runs of its folds.
+        remark: Why it cannot be compared with other models, empty if it can.
     """
 
     model: Model
     evaluations: Sequence[Evaluation]
+    remark: str = ""
 
     @property
     def name(self) -> str:
@@ -40,6 +44,19 @@ class Entry:
     def counts(self) -> list[CaseCounts]:
         """Pixel counts of the runs that have them."""
         return [evaluation.counts for evaluation in self.evaluations if evaluation.counts is not None]
+
+    @property
+    def scored_runs(self) -> list[tuple[Run, Evaluation]]:
+        """Every run with its own evaluation."""
+        single = [one for evaluation in self.evaluations for one in evaluation.folds or [evaluation]]
+        return list(zip(self.model.runs, single, strict=True))
+
+    @property
+    def repeats(self) -> str:
+        """How often it was trained, in words: `3 seeds`, `5 folds × 3 seeds`."""
+        seeds = counted(len(self.evaluations), "seed")
+        folds = {len(evaluation.folds) for evaluation in self.evaluations}
+        return seeds if folds == {0} else f"{counted(max(folds), 'fold')} \N{MULTIPLICATION SIGN} {seeds}"
 
     def mean(self, name: str) -> float:
         """Mean over the seeds of a recorded number, NaN where there is none."""
@@ -130,7 +147,7 @@ def _comparable(entries: Sequence[Entry]) -> list[Entry]:
     groups: dict[object, list[Entry]] = defaultdict(list)
     for entry in entries:
         truths = {_truth(counts) for counts in entry.counts}
-        if len(truths) == 1 and len(entry.counts) == len(entry.evaluations):
+        if not entry.remark and len(truths) == 1 and len(entry.counts) == len(entry.evaluations):
             groups[truths.pop()].append(entry)
     return max(groups.values(), key=len, default=[])
 
@@ -144,7 +161,7 @@ def _truth(counts: CaseCounts) -> object:
 def _without_counts(entry: Entry, settings: ReportSettings) -> Standing:
     values = [value for e in entry.evaluations if (value := e.number(settings.score)) is not None]
     missing = len(entry.counts) < len(entry.evaluations)
-    remark = (
+    remark = entry.remark or (
         "no pixel counts in per_image.csv: score it again with unet_exp.evaluate"
         if missing
         else "scored on other images, or on another annotation or resolution"

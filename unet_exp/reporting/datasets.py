@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from unet_exp.reporting.cross_validation import cross_validation_hash, cross_validation_scheme, divided_cases
 from unet_exp.reporting.evaluations import PARTS
 from unet_exp.reporting.runs import Run, printable, target_name
 
@@ -30,6 +31,18 @@ def split_facts(run: Run) -> Facts:
     return [
         ("split", f"{run.split.get('scheme', 'unknown')} (hash {run.split['hash']})"),
         *((f"images for {_PURPOSE[part]}", f"{count:,}") for part, count in counts if count),
+    ]
+
+
+def cross_validation_facts(run: Run) -> Facts:
+    """How a cross-validation divided the data, and how many images it divides; `run` is one of its folds."""
+    count = len(divided_cases(run))
+    return [
+        ("split", f"{cross_validation_scheme(run)} (hash {cross_validation_hash(run)})"),
+        (
+            "images divided",
+            f"{count:,}, of which each fold holds out about {count / run.folds:,.0f}",
+        ),
     ]
 
 

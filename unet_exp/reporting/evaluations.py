@@ -30,6 +30,7 @@ class Evaluation:
         scored_classes: Names of those that count in means.
         counts: Pixel counts of every image, None where an older version wrote none.
         trained_on: Number of images that the run was trained on.
+        folds: The evaluations that this one was pooled from, empty if it is of a single run.
     """
 
     label: str
@@ -41,6 +42,7 @@ class Evaluation:
     scored_classes: Sequence[str]
     counts: CaseCounts | None
     trained_on: int = 0
+    folds: Sequence["Evaluation"] = ()
 
     def number(self, name: str) -> float | None:
         """A number of this part or of the whole evaluation (costs), None if it was not recorded."""

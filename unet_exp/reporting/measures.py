@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from unet_exp.reporting.comparison import Entry
+from unet_exp.reporting.evaluations import Evaluation
 from unet_exp.reporting.plots.calibration import Bins
 
 
@@ -25,8 +26,8 @@ class Confusion:
 
 
 def confusion(entry: Entry) -> Confusion | None:
-    """The matrices of all seeds added up, None where a run holds none."""
-    matrices = [_matrix(evaluation.scores.get("confusion")) for evaluation in entry.evaluations]
+    """The matrices of all runs added up, None where a run holds none."""
+    matrices = [_matrix(evaluation.scores.get("confusion")) for _, evaluation in entry.scored_runs]
     names = entry.evaluations[0].class_names
     known = [matrix for matrix in matrices if matrix is not None and matrix.shape == (len(names), len(names))]
     if len(known) < len(matrices):
@@ -46,11 +47,16 @@ def _matrix(value: Any) -> np.ndarray[Any, np.dtype[np.float64]] | None:
 
 
 def reliability_bins(entry: Entry) -> Bins:
-    """The bins of all seeds added up: pixels, mean confidence, accuracy; empty where none were recorded."""
+    """The bins of all runs added up: pixels, mean confidence, accuracy; empty where none were recorded."""
+    return added_bins([evaluation for _, evaluation in entry.scored_runs])
+
+
+def added_bins(evaluations: Sequence[Evaluation]) -> Bins:
+    """The bins of evaluations added up: pixels, mean confidence, accuracy; empty where none were recorded."""
     pixels: Counter[float] = Counter()
     confidence: Counter[float] = Counter()
     right: Counter[float] = Counter()
-    for evaluation in entry.evaluations:
+    for evaluation in evaluations:
         for one in _rows(_mapping(evaluation.scores.get("calibration")).get("bins")):
             count = _number(one, "count")
             if count > 0:
@@ -63,8 +69,12 @@ def reliability_bins(entry: Entry) -> Bins:
 
 def calibration_error(entry: Entry, name: str) -> float:
     """Mean over the seeds of `ece` or `brier`, NaN where it was not recorded."""
-    values = [_number(_mapping(e.scores.get("calibration")), name) for e in entry.evaluations]
-    return float(np.mean(values))
+    return float(np.mean([calibration_number(evaluation, name) for evaluation in entry.evaluations]))
+
+
+def calibration_number(evaluation: Evaluation, name: str) -> float:
+    """The `ece` or `brier` of one evaluation, NaN where it was not recorded."""
+    return _number(_mapping(evaluation.scores.get("calibration")), name)
 
 
 def threshold_rows(entry: Entry) -> list[dict[str, float]]:

@@ -1,4 +1,4 @@
-"""Which runs are seeds of the same model, what to call it, and how the configurations of models differ."""
+"""Which runs are seeds and folds of the same model, what to call it, and how the configurations of models differ."""
 
 import itertools
 from collections import Counter, defaultdict
@@ -22,11 +22,11 @@ _BUDGETS = {
 
 @dataclass(frozen=True)
 class Model:
-    """Runs that differ in nothing but the seed.
+    """Runs that differ in nothing but the seed, and the fold of a cross-validation.
 
     Args:
         name: Unique among the models of one dataset.
-        runs: Ordered by seed.
+        runs: Ordered by seed, then fold.
     """
 
     name: str
@@ -34,8 +34,8 @@ class Model:
 
     @property
     def seeds(self) -> list[int]:
-        """Seeds of the runs."""
-        return [run.seed for run in self.runs]
+        """Seeds of the runs, each once."""
+        return list(dict.fromkeys(run.seed for run in self.runs))
 
 
 def set_repeats_aside(runs: Sequence[Run]) -> tuple[list[Run], list[LeftOut]]:
@@ -57,13 +57,22 @@ def set_repeats_aside(runs: Sequence[Run]) -> tuple[list[Run], list[LeftOut]]:
 
 
 def group_models(runs: Sequence[Run]) -> list[Model]:
-    """Runs by model: the same configuration but for the seed, paths and machine settings."""
+    """Runs by model: the same configuration but for the seed, the fold, paths and machine settings."""
     groups: dict[_Key, list[Run]] = defaultdict(list)
     for run in runs:
-        key = _Key(dataset_name(run.config), run.model, config_hash(without(run.config, ("seed",))))
+        key = _Key(dataset_name(run.config), run.model, config_hash(without(run.config, _repeats(run))))
         groups[key].append(run)
     names = _unique_names({key: flat_config(group[0]) for key, group in groups.items()})
-    return [Model(names[key], sorted(group, key=lambda run: run.seed)) for key, group in groups.items()]
+    return [Model(names[key], sorted(group, key=_seed_and_fold)) for key, group in groups.items()]
+
+
+def _repeats(run: Run) -> tuple[str, ...]:
+    """Keys of the configuration in which the runs of one model differ."""
+    return ("seed",) if run.fold is None else ("seed", "data.split.fold")
+
+
+def _seed_and_fold(run: Run) -> tuple[int, int]:
+    return run.seed, run.fold or 0
 
 
 class _Key(NamedTuple):
@@ -105,11 +114,11 @@ def differing_keys(configs: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def flat_config(run: Run) -> dict[str, str]:
-    """The configuration as `block.key` to text, without the seed, paths and machine settings.
+    """The configuration as `block.key` to text, without the seed, the fold, paths and machine settings.
 
     Of a budget only the amount is told that was met, not the width that follows from it.
     """
-    config = without(deciding(run.config), ("seed",))
+    config = without(deciding(run.config), _repeats(run))
     if budget := config.get("budget"):
         config["budget"] = _BUDGETS[budget["by"]].format(**budget)
     return dict(_flatten("", config))

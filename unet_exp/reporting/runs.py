@@ -47,6 +47,23 @@ class Run:
         return int(self.config.get("seed", 0))
 
     @property
+    def split_settings(self) -> Mapping[str, Any]:
+        """What was asked of the split: the keys of `data.split`."""
+        data = self.config.get("data")
+        found = data.get("split") if isinstance(data, Mapping) else None
+        return found if isinstance(found, Mapping) else {}
+
+    @property
+    def fold(self) -> int | None:
+        """Which fold was held out, None if the run is no part of a cross-validation."""
+        return int(self.split_settings.get("fold", 0)) if self.split_settings.get("scheme") == "kfold" else None
+
+    @property
+    def folds(self) -> int:
+        """Number of folds of its cross-validation, 0 if it is part of none."""
+        return 0 if self.fold is None else int(self.split_settings.get("folds", 0))
+
+    @property
     def model(self) -> str:
         """The name that was chosen with `model=`, as the folder has it; else that of the class."""
         match = _FOLDER_NAME.match(self.name)

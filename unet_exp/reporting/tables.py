@@ -23,7 +23,7 @@ def result_rows(sections: Sequence[Section]) -> list[dict[str, Any]]:
         configs = {run.path: flat_config(run) for entry in section.entries for run in entry.model.runs}
         keys = differing_keys(list(configs.values()))
         for entry in section.entries:
-            for run, evaluation in zip(entry.model.runs, entry.evaluations, strict=True):
+            for run, evaluation in entry.scored_runs:
                 names = [*_SCORES, *(f"{score}_{c}" for c in section.place.classes for score in _SCORES[:2]), *COSTS]
                 row = {
                     "dataset": section.place.dataset,
@@ -32,6 +32,7 @@ def result_rows(sections: Sequence[Section]) -> list[dict[str, Any]]:
                     "split": section.place.split_hash,
                     "model": entry.name,
                     "seed": run.seed,
+                    "fold": run.fold,
                     "run": str(run.path),
                     **{name: evaluation.number(name) for name in names},
                     **{f"config:{key}": configs[run.path].get(key, "") for key in keys},

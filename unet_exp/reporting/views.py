@@ -1,12 +1,13 @@
 """One section as the templates need it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from unet_exp.reporting import text
 from unet_exp.reporting.cases import Case, read_cases
 from unet_exp.reporting.comparison import Entry, Pair, Standing
-from unet_exp.reporting.datasets import Facts, class_facts, preprocessing_facts, split_facts
+from unet_exp.reporting.cross_validation import cross_validation_scheme
+from unet_exp.reporting.datasets import Facts, class_facts, cross_validation_facts, preprocessing_facts, split_facts
 from unet_exp.reporting.illustrations import SCORE_NAMES, illustrate
 from unet_exp.reporting.measures import (
     Confusion,
@@ -18,7 +19,7 @@ from unet_exp.reporting.measures import (
 from unet_exp.reporting.models import differing_keys, flat_config
 from unet_exp.reporting.plots.canvas import DRAWN, Plot
 from unet_exp.reporting.published import MEAN_SCORES, PublishedResult
-from unet_exp.reporting.runs import printable
+from unet_exp.reporting.runs import Run, printable
 from unet_exp.reporting.sections import Section
 from unet_exp.reporting.settings import ReportSettings
 
@@ -87,7 +88,7 @@ class SectionView:
     @property
     def part_name(self) -> str:
         """The part that the models are compared on, in words."""
-        return text.PART_NAMES[self.section.part]
+        return "held-out" if self.section.place.folds else text.PART_NAMES[self.section.part]
 
     @property
     def class_names(self) -> Sequence[str]:
@@ -96,8 +97,13 @@ class SectionView:
 
     def seed_of(self, name: str) -> int | None:
         """Seed of the run whose pictures are shown of a model, None if it has no other."""
-        runs = next(entry.model.runs for entry in self.section.entries if entry.name == name)
-        return runs[0].seed if len(runs) > 1 else None
+        seeds = next(entry.model.seeds for entry in self.section.entries if entry.name == name)
+        return seeds[0] if len(seeds) > 1 else None
+
+    @property
+    def repeats(self) -> str:
+        """How often each model was trained, in words: `5 folds × 3 seeds`."""
+        return " or ".join(dict.fromkeys(entry.repeats for entry in self.section.entries))
 
     @property
     def run_count(self) -> int:
@@ -107,7 +113,9 @@ class SectionView:
     @property
     def scheme(self) -> str:
         """How the data was divided."""
-        return printable(str(self.section.entries[0].model.runs[0].split.get("scheme", "unknown")))
+        run = self.section.entries[0].model.runs[0]
+        words = cross_validation_scheme(run) if self.section.place.folds else run.split.get("scheme", "unknown")
+        return printable(str(words))
 
     @property
     def official(self) -> bool:
@@ -165,12 +173,16 @@ def _make_view(
         missed={e.name: count for e in drawn if (count := counted_by_class(e, "missed"))},
         cases=_cases(entries, case_budget, settings.picture_side),
         differences=[(key, [config.get(key, text.NOTHING) for config in configs]) for key in keys],
-        split=[*split_facts(best.model.runs[0]), *_scored_facts(section)],
+        split=[*_division(section)(best.model.runs[0]), *_scored_facts(section)],
         preprocessing=preprocessing_facts(best.model.runs[0]),
         classes=class_facts(best.model.runs[0].config),
         conventions=_conventions(best),
         published=published.get(section.place.dataset, []) if own else [],
     )
+
+
+def _division(section: Section) -> Callable[[Run], Facts]:
+    return cross_validation_facts if section.place.folds else split_facts
 
 
 def _cases(entries: Sequence[Entry], budget: int, side: int) -> dict[str, Sequence[Case]]:
@@ -190,10 +202,15 @@ def _scored_facts(section: Section) -> Facts:
     evaluation = section.entries[0].evaluations[0]
     if evaluation.counts is None:
         return []
+    part = (
+        "in all, each by the network that had not seen it"
+        if section.place.folds
+        else f"of the {text.PART_NAMES[section.part]} part"
+    )
     clusters = len(set(evaluation.counts.clusters.tolist()))
     whole = "every image by itself" if evaluation.cluster == "image" else f"all images of a {evaluation.cluster}"
     return [
-        ("images scored", f"{len(evaluation.counts.ids):,} of the {text.PART_NAMES[section.part]} part"),
+        ("images scored", f"{len(evaluation.counts.ids):,} {part}"),
         ("unit of the intervals", f"{whole}; there are {clusters:,}"),
     ]
 
@@ -211,6 +228,7 @@ def _warnings(section: Section) -> list[str]:
     """What a reader must know before believing the answers."""
     result = section.result
     found = [f"{s.entry.name} is not compared: {s.remark}." for s in result.standings if s.remark]
+    found += section.notes
     if section.other_splits:
         found.append(
             f"Other runs were trained on other splits of this dataset ({', '.join(section.other_splits)}). They are in "
