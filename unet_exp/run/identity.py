@@ -11,6 +11,7 @@ from unet_exp.errors import UserError
 NOT_IDENTITY = (
     "name",
     "sweep",
+    "study",
     "output_folder",
     "store_folder",
     "resume",
@@ -32,9 +33,15 @@ NOT_IDENTITY = (
 """Paths and machine settings: two runs that differ only here give the same result."""
 
 
+_ADDED_LATER = {"scored_checkpoint": "best"}
+"""Keys that earlier versions did not have, with what these did: their runs stay the same runs."""
+
+
 def config_hash(config: Mapping[str, Any]) -> str:
     """Eight hexadecimal digits over the configuration without paths and machine settings."""
-    canonical = json.dumps(without(config, NOT_IDENTITY), sort_keys=True, default=str)
+    deciding = without(config, NOT_IDENTITY)
+    deciding = {key: value for key, value in deciding.items() if key not in _ADDED_LATER or value != _ADDED_LATER[key]}
+    canonical = json.dumps(deciding, sort_keys=True, default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 
 
@@ -43,9 +50,19 @@ def run_label(config: Mapping[str, Any], names: Mapping[str, str]) -> str:
 
     Args:
         config: The plain, resolved configuration.
-        names: Chosen option of the groups model and data.
+        names: Chosen option of the groups model and data; and of arm and recipe, in a study.
     """
-    return f"{names['model']}-{names['data']}-{config_hash(config)}"
+    return f"{model_name(names)}-{names['data']}-{config_hash(config)}"
+
+
+def model_name(names: Mapping[str, str]) -> str:
+    """What the model of a run is called in folders and reports.
+
+    Args:
+        names: Chosen option of the group model. An arm of a study gives its own name to it; a recipe is added.
+    """
+    chosen = (names.get("arm") or names["model"], names.get("recipe"))
+    return "-".join(name for name in chosen if name)
 
 
 def sweep_name(name: str | None, overrides: Sequence[str]) -> str:
