@@ -28,10 +28,10 @@ class Recorder(Callback):
 
     steps: list[torch.Tensor]
 
-    def on_fit_start(self, trainer, pl_module):  # noqa: ARG002
+    def on_fit_start(self, trainer, pl_module):
         type(self).steps = []
 
-    def on_train_batch_end(self, trainer, pl_module, *_, **__):  # noqa: ARG002
+    def on_train_batch_end(self, trainer, pl_module, *_, **__):
         self.steps.append(first_weight(pl_module.state_dict()).clone())
 
 
