@@ -168,7 +168,7 @@ def test_folders_and_reports_call_a_run_by_its_arm_and_recipe():
 
 
 def test_an_arm_outside_a_study_says_what_it_needs():
-    with pytest.raises(ConfigError, match="data.mpp: .*experiment=study_bcss, or give study"):
+    with pytest.raises(ConfigError, match=r"data.mpp: .*experiment=study_bcss, or give study"):
         check_train_config(compose_config("train", ["data=bcss", "arm=unet_coarse"]))
     plain = check_train_config(compose_config("train", ["data=bcss", "arm=unet_coarse", "study.mpp=0.25"]))
     assert (plain["data"]["mpp"], plain["data"]["score_mpp"]) == (0.5, 0.25)
@@ -189,13 +189,13 @@ def test_a_study_is_no_single_training():
     params = {"arm": "unet,deep", "seed": "0,1"}
     refuse_open_choices(params, {"arm": "unet", "experiment": "study_bcss"})
     refuse_open_choices(None, {"arm": None})
-    with pytest.raises(ConfigError, match="arm: study_bcss is a sweep over arm, seed. Start it with -m; .*unet, deep"):
+    with pytest.raises(ConfigError, match=r"arm: study_bcss is a sweep over arm, seed. Start it with -m; .*unet, deep"):
         refuse_open_choices(params, {"arm": None, "experiment": "study_bcss"})
 
 
 def test_a_group_is_left_away_rather_than_null():
     refuse_null_options(["name=null", "data.window_size=null", "arm=unet"])
-    with pytest.raises(ConfigError, match="arm: null is no option"):
+    with pytest.raises(ConfigError, match=r"arm: null is no option"):
         refuse_null_options(["data=bcss", "arm=null"])
 
 
