@@ -13,9 +13,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from unet_exp.build import NetworkCost, build_task, measure_cost
+from unet_exp.build import build_task
 from unet_exp.check import check_train_config
 from unet_exp.config import compose_config
+from unet_exp.cost import NetworkCost, measure_cost
 from unet_exp.instantiate import build
 
 MODELS = ("unet", "resunet", "improved_unet", "improved_unet_isensee")

@@ -24,10 +24,12 @@ from hydra.errors import HydraException
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from benchmarks._timing import table
-from unet_exp.build import NetworkCost, build_datamodule, build_task, measure_cost
+from unet_exp.budget import within_budget
+from unet_exp.build import build_datamodule, build_task
 from unet_exp.check import check_train_config
 from unet_exp.cli import run_command
 from unet_exp.config import compose_config
+from unet_exp.cost import NetworkCost, measure_cost
 from unet_exp.data._datamodule import SegmentationDataModule
 from unet_exp.errors import ConfigError
 from unet_exp.evaluation import evaluate_part
@@ -130,7 +132,7 @@ def measure_arm(name: str, runs: int, overrides: Sequence[str], *, steps: int, i
     Returns:
         Its cost, and the device.
     """
-    config = check_train_config(compose_config("train", list(overrides)))
+    config = within_budget(check_train_config(compose_config("train", list(overrides))), overrides)
     datamodule = build_datamodule(config)
     datamodule.prepare_data()
     task = build_task(config, datamodule.source, {})

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.scaling import MODELS, Cluster, Step, fixed, growing, network_cost
 from tests.conftest import REPOSITORY
-from unet_exp.build import NetworkCost
+from unet_exp.cost import NetworkCost
 
 ROUND = Cluster(tflops=1.0, gpus_per_node=4, link_gigabytes=10.0, network_gigabytes=1.0, microseconds=100.0)
 

@@ -1,14 +1,10 @@
 """From checked configuration to the parts of a training."""
 
-import copy
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from unet_exp.data._augmentation_check import refuse_unfit
 from unet_exp.data._datamodule import SegmentationDataModule
@@ -17,19 +13,6 @@ from unet_exp.errors import ConfigError
 from unet_exp.gradient_checkpointing import checkpoint_gradients
 from unet_exp.instantiate import Config, build
 from unet_exp.task import DataProperties, SegmentationTask
-
-
-@dataclass(frozen=True)
-class NetworkCost:
-    """What a network costs.
-
-    Args:
-        parameters: Trainable parameters.
-        gmacs: Multiply-accumulates of one forward pass of one training sample, in 10^9.
-    """
-
-    parameters: int
-    gmacs: float
 
 
 def build_datamodule(config: Config) -> SegmentationDataModule:
@@ -92,26 +75,3 @@ def _try_optimizer(network: nn.Module, optimizer: Callable[..., Any], scheduler:
         scheduler(built, total_steps=1, steps_per_epoch=1)
     except (ValueError, TypeError) as error:
         raise ConfigError([f"optim, scheduler: {error}"]) from None
-
-
-def measure_cost(network: nn.Module, in_channels: int, sample_size: tuple[int, int]) -> NetworkCost:
-    """Count parameters and multiply-accumulates without computing anything.
-
-    Args:
-        network: Any network.
-        in_channels: Channels of its input.
-        sample_size: Height and width of a training sample.
-
-    Raises:
-        ConfigError: If the network refuses samples of that size.
-    """
-    replica = copy.deepcopy(network).to("meta")
-    try:
-        with torch.no_grad():
-            replica.train()(torch.empty(2, in_channels, *sample_size, device="meta"))
-            with FlopCounterMode(display=False) as counter:
-                replica.eval()(torch.empty(1, in_channels, *sample_size, device="meta"))
-    except ValueError as error:
-        raise ConfigError([f"data, model: {error}"]) from None
-    parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
-    return NetworkCost(parameters, counter.get_total_flops() / 2e9)

@@ -58,6 +58,7 @@ class TrainSettings:
         logger: Block of the experiment tracker, or null.
         callback: Named blocks of further callbacks, or null.
         checkpoint: Block of when checkpoints are written; runs of before it existed have none.
+        budget: Block of what the network may cost; empty or null: its width is that of its own block.
     """
 
     seed: Annotated[int, Ge(0), Le(2**32 - 1)]
@@ -86,6 +87,7 @@ class TrainSettings:
     logger: dict[str, Any] | None
     callback: dict[str, Any] | None
     checkpoint: dict[str, Any] | None = None
+    budget: dict[str, Any] | None = None
 
 
 @dataclass(kw_only=True)

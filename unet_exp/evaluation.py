@@ -36,7 +36,7 @@ from unet_exp.task import SegmentationTask
 
 DEFAULT_SETTINGS = EvaluationSettings()
 
-_COSTS = ("parameters", "gmacs", "train_seconds")
+_COSTS = ("parameters", "gmacs", "training_memory_mb", "train_seconds")
 
 
 @dataclass(frozen=True)

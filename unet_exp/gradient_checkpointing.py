@@ -33,6 +33,12 @@ def checkpoint_gradients(network: nn.Module) -> list[str]:
     return [name for name, _ in chosen]
 
 
+def kept_forward(block: nn.Module) -> Callable[..., Any] | None:
+    """The forward pass that a block chosen by `checkpoint_gradients` had before; None for other modules."""
+    forward = vars(block).get("forward")
+    return forward.args[1] if isinstance(forward, partial) and forward.func is _forward else None
+
+
 def _blocks(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
     least, most = _CONVOLUTIONS
     for name, child in module.named_children():

@@ -7,8 +7,9 @@ from typing import Any
 from lightning.pytorch import Trainer
 from omegaconf import OmegaConf
 
-from unet_exp.build import build_datamodule, measure_cost
+from unet_exp.build import build_datamodule
 from unet_exp.check import check_train_config
+from unet_exp.cost import measure_cost
 from unet_exp.data._case import Case
 from unet_exp.data._datamodule import SegmentationDataModule
 from unet_exp.ensemble import Ensemble, Member, build_ensemble, read_members, same_classes

@@ -15,11 +15,13 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 from torch import nn
 
-from unet_exp.build import NetworkCost, build_datamodule, build_task, measure_cost
+from unet_exp.budget import within_budget
+from unet_exp.build import build_datamodule, build_task
 from unet_exp.callback._checkpoint import CheckpointWriter
 from unet_exp.callback._finite import StopOnNonFiniteLoss
 from unet_exp.callback._history import HistoryWriter
 from unet_exp.check import check_train_config
+from unet_exp.cost import NetworkCost, measure_cost
 from unet_exp.data._datamodule import SegmentationDataModule
 from unet_exp.data._sampling import share_of_batch
 from unet_exp.errors import ConfigError
@@ -30,16 +32,16 @@ from unet_exp.instantiate import build
 from unet_exp.run.checkpoint_io import DurableCheckpointIO, usable_checkpoint
 from unet_exp.run.console import print_table, score_rows
 from unet_exp.run.distributed import failing_together, leave_together
-from unet_exp.run.environment import describe_environment, device_name
+from unet_exp.run.environment import describe_environment
 from unet_exp.run.folder import RunFolder
 from unet_exp.run.history import read_history, train_seconds
-from unet_exp.run.identity import model_name
 from unet_exp.run.opening import Opened, held, open_run
 from unet_exp.run.rank import is_first_process
 from unet_exp.run.signals import StopRequest, stop_request
 from unet_exp.run.team import Team, devices_of_torchrun
 from unet_exp.run.whole_batch_layers import WholeBatchLayers
 from unet_exp.signature import did_you_mean
+from unet_exp.start_summary import print_start, samples_per_device
 from unet_exp.sweep.slurm.cluster import cluster_plugins
 from unet_exp.sweep.slurm.membership import warning_signals
 from unet_exp.task import SegmentationTask
@@ -62,7 +64,7 @@ def train(config: DictConfig, *, names: Mapping[str, str], overrides: Sequence[s
         UserError: If something outside the program is wrong.
         RunInterruptedError: If a signal stopped it; the state is saved.
     """
-    plain = check_train_config(config)
+    plain = within_budget(check_train_config(config), overrides)
     quieten()
     seed_everything(plain["seed"], workers=True, verbose=False)
     team = Team.of_this_process()
@@ -82,7 +84,7 @@ def train(config: DictConfig, *, names: Mapping[str, str], overrides: Sequence[s
             trainer = build_trainer(plain, folder, _callbacks(plain, folder, request, tracker), tracker)
             environment = describe_environment(overrides, trainer.strategy.root_device)
             _write_beginnings(opened, plain, split, environment)
-            _print_start(folder, names, cost, datamodule, trainer)
+            print_start(folder, names, plain, cost, datamodule, trainer)
             _warn_of_separate_batch_norm(trainer, task, plain)
             with failing_together(trainer):
                 trainer.fit(task, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
@@ -230,33 +232,6 @@ def _write_beginnings(
 
 
 @rank_zero_only
-def _print_start(
-    folder: RunFolder,
-    names: Mapping[str, str],
-    cost: NetworkCost,
-    datamodule: SegmentationDataModule,
-    trainer: Trainer,
-) -> None:
-    split, size = datamodule.split, datamodule.source.sample_size
-    called = model_name(names)
-    network = called if called == names["model"] else f"{called} ({names['model']})"
-    rows = [
-        (
-            "model",
-            f"{network}: {cost.parameters:,} parameters, {cost.gmacs:.2f} GMACs at {size[0]}x{size[1]}",
-        ),
-        ("data", f"{names['data']}: {split.counts} images ({split.scheme})"),
-        ("loss", names["loss"]),
-        (
-            "device",
-            f"{device_name(trainer.strategy.root_device)} x {trainer.world_size}, {trainer.precision}",
-        ),
-        ("run folder", folder.path),
-    ]
-    print_table("Training", rows)
-
-
-@rank_zero_only
 def _warn_of_separate_batch_norm(trainer: Trainer, task: SegmentationTask, config: Mapping[str, Any]) -> None:
     """Say so where the number of processes is part of the result."""
     separate = trainer.world_size > 1 and not config["trainer"].get("sync_batchnorm")
@@ -296,6 +271,7 @@ def _conclude(
         "epochs": trainer.current_epoch,
         "parameters": cost.parameters,
         "gmacs": cost.gmacs,
+        "training_memory_mb": cost.training_memory_mb(samples_per_device(config, trainer)),
         "train_seconds": train_seconds(history),
     }
     write_results(results, datamodule.source, folder.path, context)

@@ -51,11 +51,12 @@ import torch
 from annotated_types import Interval
 from torch import Tensor, nn
 
-from unet_exp.bounds import NonNegativeFloat, PositiveInt, Probability
+from unet_exp.bounds import NonNegativeFloat, PositiveFloat, PositiveInt, Probability
 from unet_exp.model._init import he_normal_
 from unet_exp.model._norm import Norm, normalization
 from unet_exp.model._padding import pad_to_stride
 from unet_exp.model._supervision import SegmentationHeads
+from unet_exp.model._width import level_widths
 
 ActivationBuilder = Callable[[int], nn.Module]  # channels -> normalisation and LeakyReLU
 
@@ -237,7 +238,7 @@ class ImprovedUNet(nn.Module):
     Args:
         in_channels: Channels of the image.
         num_classes: Channels of the logits; 1 for a binary mask.
-        base_channels: Channels at full resolution; every level down doubles them.
+        base_channels: Channels at full resolution; every level down doubles them. Not whole: each level is rounded.
         depth: How often the resolution is halved.
         norm: Normalisation before each LeakyReLU.
         negative_slope: Slope of LeakyReLU below zero.
@@ -258,7 +259,7 @@ class ImprovedUNet(nn.Module):
         in_channels: PositiveInt,
         num_classes: PositiveInt,
         *,
-        base_channels: PositiveInt = 16,
+        base_channels: PositiveFloat = 16,
         depth: Annotated[int, Interval(ge=1, le=7)] = 4,
         norm: Norm = "instance",
         negative_slope: NonNegativeFloat = 0.01,
@@ -275,7 +276,7 @@ class ImprovedUNet(nn.Module):
     ) -> None:
         super().__init__()
         self.depth = depth
-        channels = [base_channels * 2**level for level in range(depth + 1)]
+        channels = level_widths(base_channels, depth)
         activation = partial(norm_activation, norm=norm, negative_slope=negative_slope)
         self.encoder = Encoder(
             in_channels,

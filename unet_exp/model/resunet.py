@@ -30,10 +30,11 @@ import torch.nn.functional as F
 from annotated_types import Interval
 from torch import Tensor, nn
 
-from unet_exp.bounds import NonNegativeFloat, PositiveInt
+from unet_exp.bounds import NonNegativeFloat, PositiveFloat, PositiveInt
 from unet_exp.model._init import he_normal_
 from unet_exp.model._padding import pad_to_stride
 from unet_exp.model._supervision import SegmentationHeads
+from unet_exp.model._width import level_widths
 
 PRELU_SLOPE = 0.25  # where the slopes start (He et al. 2015)
 
@@ -73,7 +74,7 @@ class ResUNet(nn.Module):
     Args:
         in_channels: Channels of the image; 5 for five neighbouring slices (2.5D).
         num_classes: Channels of the logits; 1 for a binary mask.
-        base_channels: Channels at full resolution; every level down doubles them.
+        base_channels: Channels at full resolution; every level down doubles them. Not whole: each level is rounded.
         depth: How often the resolution is halved.
         segmentation_levels: At how many of the finest decoder scales the logits are added up; 1 for no sum.
         supervision_weights: Weight of the loss at each decoder scale, fine to coarse; zero builds no head.
@@ -84,14 +85,14 @@ class ResUNet(nn.Module):
         in_channels: PositiveInt,
         num_classes: PositiveInt,
         *,
-        base_channels: PositiveInt = 64,
+        base_channels: PositiveFloat = 64,
         depth: Annotated[int, Interval(ge=1, le=7)] = 4,
         segmentation_levels: PositiveInt = 1,
         supervision_weights: Sequence[NonNegativeFloat] = (1.0,),
     ) -> None:
         super().__init__()
         self.depth = depth
-        channels = [base_channels * 2**level for level in range(depth + 1)]
+        channels = level_widths(base_channels, depth)
         self.encoder = nn.ModuleList(
             ResidualBlock(channels[level - 1] if level > 0 else in_channels, channels[level])
             for level in range(depth + 1)

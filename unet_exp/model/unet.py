@@ -28,11 +28,12 @@ import torch.nn.functional as F
 from annotated_types import Interval
 from torch import Tensor, nn
 
-from unet_exp.bounds import NonNegativeFloat, PositiveInt, Probability
+from unet_exp.bounds import NonNegativeFloat, PositiveFloat, PositiveInt, Probability
 from unet_exp.model._init import he_normal_
 from unet_exp.model._norm import Norm, normalization
 from unet_exp.model._padding import center_crop, pad_to_stride
 from unet_exp.model._supervision import SegmentationHeads
+from unet_exp.model._width import level_widths
 
 MIN_BOTTLENECK = 8  # smallest k of a legal valid-padding size: below it the output would be empty
 
@@ -78,7 +79,7 @@ class UNet(nn.Module):
     Args:
         in_channels: Channels of the image.
         num_classes: Channels of the logits; 1 for a binary mask.
-        base_channels: Channels at full resolution; every level down doubles them.
+        base_channels: Channels at full resolution; every level down doubles them. Not whole: each level is rounded.
         depth: How often the resolution is halved.
         padding: ``valid`` (the paper) takes sides of ``2**depth * (k + 4) - 4`` pixels with k >= 8, which for
             depth 4 is 16k + 60, and returns 184 pixels less; ``same`` takes and returns any size.
@@ -96,7 +97,7 @@ class UNet(nn.Module):
         in_channels: PositiveInt,
         num_classes: PositiveInt,
         *,
-        base_channels: PositiveInt = 64,
+        base_channels: PositiveFloat = 64,
         depth: Annotated[int, Interval(ge=1, le=7)] = 4,
         padding: Literal["valid", "same"] = "valid",
         norm: Norm = "none",
@@ -110,7 +111,7 @@ class UNet(nn.Module):
         self.depth = depth
         self.padding = padding
         border = 0 if padding == "valid" else 1
-        channels = [base_channels * 2**level for level in range(depth + 1)]
+        channels = level_widths(base_channels, depth)
 
         self.encoder = nn.ModuleList(
             DoubleConv(

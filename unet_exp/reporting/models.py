@@ -8,10 +8,16 @@ from typing import Any, NamedTuple
 
 from unet_exp.reporting.datasets import dataset_name
 from unet_exp.reporting.runs import LeftOut, Run, printable
-from unet_exp.run.identity import NOT_IDENTITY, config_hash, without
+from unet_exp.run.identity import config_hash, deciding, without
 
 _NAMED_DIFFERENCES = 3
 """So many settings stand in a model's name; the others are in the table of differences."""
+
+_BUDGETS = {
+    "macs": "{gmacs:g} GMACs",
+    "params": "{million_parameters:g} M parameters",
+    "memory": "{memory_gib:g} GiB",
+}
 
 
 @dataclass(frozen=True)
@@ -99,8 +105,14 @@ def differing_keys(configs: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def flat_config(run: Run) -> dict[str, str]:
-    """The configuration as `block.key` to text, without the seed, paths and machine settings."""
-    return dict(_flatten("", without(run.config, (*NOT_IDENTITY, "seed"))))
+    """The configuration as `block.key` to text, without the seed, paths and machine settings.
+
+    Of a budget only the amount is told that was met, not the width that follows from it.
+    """
+    config = without(deciding(run.config), ("seed",))
+    if budget := config.get("budget"):
+        config["budget"] = _BUDGETS[budget["by"]].format(**budget)
+    return dict(_flatten("", config))
 
 
 def _flatten(path: str, node: Any) -> list[tuple[str, str]]:

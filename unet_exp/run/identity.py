@@ -39,10 +39,28 @@ _ADDED_LATER = {"scored_checkpoint": "best"}
 
 def config_hash(config: Mapping[str, Any]) -> str:
     """Eight hexadecimal digits over the configuration without paths and machine settings."""
-    deciding = without(config, NOT_IDENTITY)
-    deciding = {key: value for key, value in deciding.items() if key not in _ADDED_LATER or value != _ADDED_LATER[key]}
-    canonical = json.dumps(deciding, sort_keys=True, default=str)
+    canonical = json.dumps(deciding(config), sort_keys=True, default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
+
+
+def deciding(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a configuration decides the result: no paths, no machine settings, nothing that follows from the rest.
+
+    With a budget that is the width, which is the same before and after it was solved. Without one there is no such key,
+    as in runs of before there were budgets.
+    """
+    reduced = without(config, NOT_IDENTITY)
+    budget = budget_of(config)
+    if not budget:
+        reduced.pop("budget", None)
+    elif isinstance(reduced.get("model"), dict):
+        reduced["model"].pop(budget.get("width_key", "base_channels"), None)
+    return {key: value for key, value in reduced.items() if key not in _ADDED_LATER or value != _ADDED_LATER[key]}
+
+
+def budget_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The block of the budget; empty if there is none, or the run is of before there were budgets."""
+    return dict(config.get("budget") or {})
 
 
 def run_label(config: Mapping[str, Any], names: Mapping[str, str]) -> str:
@@ -108,11 +126,8 @@ def refuse_other_run(saved: Mapping[str, Any], wanted: Mapping[str, Any], folder
         UserError: Naming both sides of every difference.
     """
     differences = []
-    for block in ("model", "data"):
-        before, after = (
-            _flat(without(saved, NOT_IDENTITY)[block]),
-            _flat(without(wanted, NOT_IDENTITY)[block]),
-        )
+    for block in ("model", "data", "budget"):
+        before, after = (_flat(without(config, NOT_IDENTITY).get(block) or {}) for config in (saved, wanted))
         for key in sorted(before.keys() | after.keys()):
             if before.get(key) != after.get(key):
                 differences.append(f"  {block}.{key}: {before.get(key)!r} in the run, {after.get(key)!r} now")
