@@ -72,6 +72,8 @@ OWN = {
     },
 }
 """What an arm changes besides its network."""
+FOLLOWS = {"data.context_mpp", "inference.alignment", "inference.surroundings"}
+"""What the configuration derives from the network: surroundings that it asks for, and how windows meet its halvings."""
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -81,7 +83,7 @@ def test_arms_differ_in_their_network_and_in_what_they_say(study, arm):
         pytest.skip(f"{arm} is no arm of {study}")
     found = differences(composed(study, "arm=unet"), composed(study, f"arm={arm}"))
     blocks = {key for key in found if not key.startswith(("model.", "supervision."))}
-    assert blocks == OWN.get(arm, set())
+    assert blocks - FOLLOWS == OWN.get(arm, set())
 
 
 @pytest.mark.parametrize("study", ["study_bcss", "study_bcss_small"])
@@ -100,15 +102,16 @@ def test_all_arms_see_as_many_pixels_in_as_many_steps(study, arm):
 @pytest.mark.parametrize(
     ("before", "after", "changed"),
     [
-        ("residual", "deep", {"supervision.weights", "model.supervision_weights"}),
-        ("deep", "dilated", {"model.dilations"}),
-        ("dilated", "context", {"model.context_factor", "supervision.weights", "model.supervision_weights"}),
-        ("context", "context_placebo", {"model.context_placebo"}),
+        ("residual", "deep", ("supervision.weights", "model.supervision_weights")),
+        ("deep", "dilated", ("model.dilations",)),
+        ("dilated", "context", ("model.context_", "supervision.")),
+        ("context", "context_placebo", ("model.context_placebo",)),
     ],
 )
 def test_every_rung_of_the_ladder_adds_one_thing(before, after, changed):
-    small = "study_bcss_small"
-    assert differences(composed(small, f"arm={before}"), composed(small, f"arm={after}")) == changed
+    found = differences(composed("study_bcss_small", f"arm={before}"), composed("study_bcss_small", f"arm={after}"))
+    assert all(key.startswith(changed) for key in found - FOLLOWS)
+    assert all(any(key.startswith(one) for key in found) for one in changed)
 
 
 def test_the_full_study_has_every_arm_and_the_others_have_none_that_does_not_exist():
@@ -135,7 +138,7 @@ def test_a_recipe_changes_one_factor(study, recipe):
     if recipe not in varied(study)["recipe"]:
         pytest.skip(f"{recipe} is no recipe of {study}")
     found = differences(composed(study, "arm=unet"), composed(study, "arm=unet", f"recipe={recipe}"))
-    blocks = {"data.balance" if key == "data.balance" else key.partition(".")[0] for key in found}
+    blocks = {key.partition(".")[0] for key in found}
     assert len(blocks) == (0 if recipe == "reference" else 1)
 
 
