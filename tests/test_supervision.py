@@ -95,3 +95,19 @@ def test_configuration_builds(name, scales):
     assert isinstance(loss, DeepSupervisionLoss)
     assert len(loss.scale_weights) == scales
     assert sum(loss.scale_weights.values()) == pytest.approx(1)
+
+
+def test_surroundings_have_a_loss_of_their_own_with_a_weight_outside_the_sum():
+    loss = DeepSupervisionLoss(Recorder(), [1.0, 0.5], context_weight=0.25)
+    target, around = torch.zeros(1, 8, 8, dtype=torch.long), torch.arange(64).view(1, 8, 8)
+    total = loss(outputs((3, 8), (6, 4), (8, 2)), target, around)
+    assert total == pytest.approx((3 + 0.5 * 6) / 1.5 + 0.25 * 8)
+    assert loss.loss.targets[-1].tolist() == [[[18, 22], [50, 54]]]  # the middles of 4x4 pixels
+
+
+def test_without_surroundings_of_its_own_the_image_is_its_own():
+    loss = DeepSupervisionLoss(Recorder(), [1.0], context_weight=0.5)
+    target = torch.arange(64).view(1, 8, 8)
+    loss(outputs((3, 8), (8, 2)), target)
+    assert torch.equal(loss.loss.targets[-1], match_target(target, (2, 2), scale=2))
+    assert loss(outputs((3, 8))[0], target) == 3

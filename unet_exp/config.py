@@ -16,6 +16,7 @@ from unet_exp.data import _nnunet_json
 from unet_exp.locations import CONFIG_FOLDER
 from unet_exp.run.identity import sweep_name
 from unet_exp.study_settings import StudySettings, times
+from unet_exp.surroundings import context_margin, context_mpp, window_alignment
 from unet_exp.sweep.settings import SweepSettings
 
 # conf/data/nnunet.yaml: the network must know the number of classes before the dataset is built.
@@ -24,6 +25,11 @@ OmegaConf.register_new_resolver("nnunet", _nnunet_json.resolve, replace=True)
 OmegaConf.register_new_resolver("times", times, replace=True)
 # conf/train.yaml: the folder of a sweep, needed before its first job is composed.
 OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)
+# conf/data/bcss.yaml and conf/model/ctx_resunet.yaml: a network that wants to see surroundings is served them.
+OmegaConf.register_new_resolver("context_mpp", context_mpp, replace=True)
+OmegaConf.register_new_resolver("context_margin", context_margin, replace=True)
+# conf/inference/sliding_window.yaml
+OmegaConf.register_new_resolver("window_alignment", window_alignment, replace=True)
 
 
 @dataclass(kw_only=True)

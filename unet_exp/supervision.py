@@ -31,6 +31,11 @@ def match_target(target: Tensor, size: tuple[int, int], *, scale: int) -> Tensor
             "Expected full-resolution logits no larger than the target, "
             f"but got {tuple(size)} for a target of {tuple(target.shape[-2:])} pixels."
         )
+    return resize_target(target, size)
+
+
+def resize_target(target: Tensor, size: tuple[int, int]) -> Tensor:
+    """Sample class ids ``(N, H, W)`` at the middle of each pixel of another size ``(h, w)``."""
     # Through float32, which holds class ids exactly: interpolation is not defined for integers.
     resized = F.interpolate(target.unsqueeze(1).to(torch.float32), size=size, mode="nearest-exact")
     return resized.squeeze(1).to(target.dtype)
@@ -44,12 +49,18 @@ class DeepSupervisionLoss(nn.Module):
     divided by their sum, so the loss keeps its size whatever the number of outputs. A single tensor (a
     network without such outputs, or any network in evaluation) gets the plain loss.
 
+    A network that sees the surroundings of its image may predict these too, as its last output; their loss is added
+    with a weight of its own.
+
     Args:
         loss: called with logits ``(N, C, h, w)`` and target ``(N, h, w)``, returns a scalar.
         weights: one weight per scale, fine to coarse; 0 means that the network has no output there.
+        context_weight: weight of the loss on the surroundings; 0 means that the network has no output for them.
     """
 
-    def __init__(self, loss: nn.Module, weights: Sequence[NonNegativeFloat]) -> None:
+    def __init__(
+        self, loss: nn.Module, weights: Sequence[NonNegativeFloat], *, context_weight: NonNegativeFloat = 0.0
+    ) -> None:
         super().__init__()
         if not weights or weights[0] <= 0:
             raise ValueError(
@@ -59,16 +70,28 @@ class DeepSupervisionLoss(nn.Module):
         total = sum(weights)
         self.loss = loss
         self.scale_weights = {scale: w / total for scale, w in enumerate(weights) if w > 0}
+        self.context_weight = context_weight
 
-    def forward(self, outputs: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
+    def forward(
+        self, outputs: Tensor | Sequence[Tensor], target: Tensor, context_target: Tensor | None = None
+    ) -> Tensor:
         """Return the scalar loss.
 
         Args:
-            outputs: full-resolution logits ``(N, C, H, W)``, or a sequence of logits from fine to coarse.
+            outputs: full-resolution logits ``(N, C, H, W)``, or a sequence of logits from fine to coarse; with a
+                weight of the context followed by logits of the surroundings ``(N, C, h, w)``.
             target: ``(N, H, W)``, class ids or the ignored label, at the input's resolution.
+            context_target: the same of the surroundings; None where the surroundings are the image itself.
         """
         if isinstance(outputs, Tensor):
             return self._loss_at(0, outputs, target)
+        if self.context_weight:
+            *outputs, around = outputs
+            context_target = target if context_target is None else context_target
+            return self._scales(outputs, target) + self.context_weight * self._loss_around(around, context_target)
+        return self._scales(outputs, target)
+
+    def _scales(self, outputs: Sequence[Tensor], target: Tensor) -> Tensor:
         if len(outputs) != len(self.scale_weights):
             raise ValueError(
                 f"Expected {len(self.scale_weights)} outputs, one for each positive deep supervision weight, "
@@ -80,4 +103,9 @@ class DeepSupervisionLoss(nn.Module):
     def _loss_at(self, scale: int, logits: Tensor, target: Tensor) -> Tensor:
         height, width = logits.shape[-2:]
         loss: Tensor = self.loss(logits, match_target(target, (height, width), scale=scale))
+        return loss
+
+    def _loss_around(self, logits: Tensor, target: Tensor) -> Tensor:
+        height, width = logits.shape[-2:]
+        loss: Tensor = self.loss(logits, resize_target(target, (height, width)))
         return loss

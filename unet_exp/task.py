@@ -130,9 +130,12 @@ class SegmentationTask(LightningModule):
     def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:  # noqa: ARG002
         """Loss of one batch of patches or images, in distributed training of those of all processes."""
         target = batch["mask"].long()
-        outputs = self.network(self.normalize(batch["image"]))
+        context = f"_x{getattr(self.network, 'context_factor', 0)}"
+        names = [name for name in (f"image{context}",) if name in batch]  # served if the network asks for it
+        outputs = self.network(self.normalize(batch["image"]), *(self.normalize(batch[name]) for name in names))
+        targets = [target, *(batch[f"mask{context}"].long() for _ in names)]
         with over_all_processes():
-            loss: Tensor = self.criterion(outputs, target)
+            loss: Tensor = self.criterion(outputs, *targets)
         self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False, prog_bar=True)
         self._count(outputs if isinstance(outputs, Tensor) else outputs[0], target, loss.detach())
         return loss

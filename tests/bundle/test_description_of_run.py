@@ -66,9 +66,9 @@ def test_it_survives_json():
         assert again.to_dict() == found.to_dict()
 
 
-def test_context_is_refused():
-    with pytest.raises(UserError, match="context_mpp"):
-        describe("data=bcss", "data.context_mpp=[1.0,2.0]")
+def test_surroundings_that_the_network_needs_are_described():
+    assert describe("data=bcss", "model=ctx_resunet").inference["surroundings"] == 384
+    assert describe("data=bcss").inference["surroundings"] == 0
 
 
 def test_an_engine_of_ones_own_is_refused():

@@ -93,17 +93,17 @@ class Tiling:
         would differ from those of their neighbours, and the seams show.
         """
         alignment = self.alignment if window % self.alignment == 0 else 1
-        room = (_round_up(length, alignment) - window) // alignment
+        room = (round_up(length, alignment) - window) // alignment
         stride = max(1, round(window - self._shared(window)) // alignment)
         steps = math.ceil(room / stride)
         return tuple(i * room // steps * alignment for i in range(steps + 1))
 
     def _fitted(self, length: int, window_size: int, halo: int) -> tuple[int, tuple[int, ...]]:
         """The fewest windows that fit, made no larger than they need to be: repeated pixels cost time."""
-        shared = _round_up(2 * halo, self.alignment)
-        extent = _round_up(length, self.alignment)
+        shared = round_up(2 * halo, self.alignment)
+        extent = round_up(length, self.alignment)
         count = math.ceil((extent - shared) / (window_size - shared))
-        window = _round_up(math.ceil((extent + (count - 1) * shared) / count), self.alignment)
+        window = round_up(math.ceil((extent + (count - 1) * shared) / count), self.alignment)
         room = extent - window
         return window, tuple(i * room // (count - 1) // self.alignment * self.alignment for i in range(count))
 
@@ -167,5 +167,6 @@ def _profile(starts: tuple[int, ...], position: int, side: int, blend: Blend) ->
             return ((place >= first) & (place < last)).double()
 
 
-def _round_up(value: int, multiple: int) -> int:
+def round_up(value: int, multiple: int) -> int:
+    """The smallest multiple that is not less."""
     return -(-value // multiple) * multiple

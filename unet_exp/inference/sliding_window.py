@@ -15,7 +15,7 @@ from unet_exp.bounds import NonNegativeInt, PositiveInt
 from unet_exp.inference._concurrent import map_ahead, run_behind
 from unet_exp.inference._image import ImageJob, ImageReader, LabelWriter, read_padded
 from unet_exp.inference._output import Output
-from unet_exp.inference._plan import Blend, Grid, Place, Tiling
+from unet_exp.inference._plan import Blend, Grid, Place, Tiling, round_up
 from unet_exp.inference._predictor import Network, Precision, Predictor
 from unet_exp.inference._queue import JobQueue
 from unet_exp.inference._stitch import Stitcher
@@ -48,6 +48,9 @@ class SlidingWindow:
             piece.
         overlap: Share of a window that the next one repeats.
         halo: Pixels by which windows reach over the border between them; takes the place of `overlap`.
+        surroundings: Pixels around a window that the network looks at besides. Windows then reach so far, and `halo`
+            pixels more, beyond the part of them that is kept, which is at least twice as wide; `blend` is ``crop``, and
+            a batch holds fewer of them.
         alignment: Windows begin at multiples of it, 2**depth of the network, if their size is one too; with `halo` it
             must be.
         blend: ``gaussian`` favours the centre of a window (as in nnU-Net), ``linear`` fades from one to the next over
@@ -68,6 +71,7 @@ class SlidingWindow:
         window_size: PositiveInt | None,
         overlap: Annotated[float, Interval(ge=0, lt=1)] = 0.5,
         halo: NonNegativeInt | None = None,
+        surroundings: NonNegativeInt = 0,
         alignment: PositiveInt = 16,
         blend: Blend = "gaussian",
         batch_size: PositiveInt = 16,
@@ -76,6 +80,10 @@ class SlidingWindow:
         tissue_only: bool = False,
         background_class: NonNegativeInt = 0,
     ) -> None:
+        if surroundings and window_size is not None:
+            halo, blend, given = (halo or 0) + surroundings, "crop", window_size
+            window_size = round_up(max(given, 2 * surroundings) + 2 * halo, alignment)
+            batch_size = max(1, batch_size * given**2 // window_size**2)
         if window_size is not None and halo is not None:
             _check_halo(window_size, halo, alignment)
         self.window_size = window_size
@@ -213,7 +221,7 @@ def _check_halo(window_size: int, halo: int, alignment: int) -> None:
         raise ValueError(
             f"with a halo, window_size must be a multiple of alignment={alignment}, but it is {window_size}"
         )
-    smallest = -(-2 * halo // alignment) * alignment + alignment
+    smallest = round_up(2 * halo, alignment) + alignment
     if window_size < smallest:
         raise ValueError(
             f"window_size is {window_size}, but halo={halo} and alignment={alignment} need {smallest} at least"

@@ -1,5 +1,6 @@
 """Padding an image to a size that a network can halve evenly, and cropping its output back."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -26,6 +27,26 @@ def pad_to_stride(image: Tensor, stride: int) -> Tensor:
     return F.pad(image, (0, right, 0, bottom), mode="replicate")
 
 
+def pad_mirrored(image: Tensor, margin: int) -> Tensor:
+    """Mirrors an image at its borders, as often as the margin needs; the border itself is repeated (1 0 | 0 1).
+
+    Args:
+        image: ``(N, C, H, W)``.
+        margin: Pixels added on each side, of any number.
+
+    Returns:
+        ``(N, C, H + 2 * margin, W + 2 * margin)``.
+    """
+    if margin == 0:
+        return image
+    for axis in (-2, -1):
+        length = image.shape[axis]
+        period = torch.full((1,), 2 * length, device=image.device)  # a tensor, for ONNX has no remainder by a size
+        folded = torch.arange(-margin, length + margin, device=image.device).remainder(period)
+        image = image.index_select(axis, torch.minimum(folded, period - 1 - folded))
+    return image
+
+
 def crop_to_scale(logits: Tensor, size: tuple[int, int], scale: int) -> Tensor:
     """Cuts off what :func:`pad_to_stride` added, at the scale ``1 / 2**scale``.
 
@@ -49,4 +70,4 @@ def center_crop(features: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _ceil_divide(numerator: int, denominator: int) -> int:
-    return -(-numerator // denominator)
+    return (numerator + denominator - 1) // denominator  # of positive numbers: an exported network rounds towards zero

@@ -54,11 +54,6 @@ def _input(source: ImageSource) -> dict[str, Any]:
     """How images reach the network."""
     match source:
         case PatchSource():
-            if source.context_mpp:
-                raise UserError(
-                    f"data.context_mpp: the run sees coarser surroundings ({list(source.context_mpp)} µm per pixel) "
-                    "beside every patch, which prediction and export do not support yet. Use a run without them."
-                )
             return {"mpp": None if source.mpp is None else float(source.mpp), "stain": source.stain}
         case WholeImageSource():
             return {"image_size": source.sample_size}

@@ -73,7 +73,8 @@ def load_model(settings: PredictSettings, device: torch.device) -> TrainedModel:
                 f"run: {first.name} and {description.name} cannot be averaged: they differ in classes, resolution "
                 "(µm per pixel, image size) or channels."
             )
-    inference = change_inference(first.inference, settings.inference)
+    widest = max(one.inference.get("surroundings", 0) for one, _, _ in members)
+    inference = change_inference({**first.inference, "surroundings": widest}, settings.inference)
     identity = "+".join(identity for _, _, identity in members)
     return TrainedModel(replace(first, inference=inference), [network for _, network, _ in members], identity)
 
