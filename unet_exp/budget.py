@@ -136,8 +136,7 @@ def solve_width(config: Config, budget: Budget) -> float:
     def measure(width: float) -> float:
         width = round(width) if whole else float(f"{width:.{_DIGITS}g}")
         if width not in tried:
-            network = _build_on_meta(_with_width(config, budget, _tidy(width)))
-            tried[width] = budget.cost(network, config["data"]["in_channels"])
+            tried[width] = _cost(_with_width(config, budget, _tidy(width)), budget)
         return tried[width]
 
     _search(measure, budget.target)
@@ -173,6 +172,13 @@ def _tidy(width: float) -> float:
     return int(width) if width == int(width) else width
 
 
+def _cost(config: Config, budget: Budget) -> float:
+    try:
+        return budget.cost(_build_on_meta(config), config["data"]["in_channels"])
+    except ValueError as error:
+        raise ConfigError([f"budget.image_size: the network does not take the reference images. {error}"]) from None
+
+
 def _build_on_meta(config: Config) -> nn.Module:
     """The network of a configuration without memory for its weights."""
     try:
@@ -206,6 +212,7 @@ def _out_of_reach(model: Mapping[str, Any], budget: Budget, tried: Mapping[float
         reached = f"the largest it can be is {amount} ({at})"
     else:
         reached = f"the nearest it can be is {amount} ({at}), and budget.tolerance is {budget.tolerance:g}"
+        return f"budget: {name} cannot meet {wanted}: {reached}. Raise it, or choose another budget or budget=none."
     return f"budget: {name} cannot meet {wanted}: {reached}. Choose another budget, or budget=none."
 
 

@@ -44,7 +44,7 @@ def config_hash(config: Mapping[str, Any]) -> str:
 
 
 def deciding(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a configuration decides the result: no paths, no machine settings, nothing that follows from the rest.
+    """The part of a configuration that decides the result, without what follows from it.
 
     With a budget that is the width, which is the same before and after it was solved. Without one there is no such key,
     as in runs of before there were budgets.
