@@ -121,6 +121,7 @@ def test_the_full_study_has_every_arm_and_the_others_have_none_that_does_not_exi
         assert set(varied(study)["arm"]) <= set(ARMS)
         assert set(varied(study).get("recipe", [])) <= set(RECIPES)
         assert len(varied(study)["seed"]) >= 3
+    assert sorted({*varied("recipe_bcss")["recipe"], *varied("recipe_isic")["recipe"]}) == RECIPES
     assert varied("study_bcss_small")["data.split.fold"] == ["0", "1", "2", "3", "4"]
 
 

@@ -2,10 +2,14 @@
 
 import csv
 import json
+import os
 import subprocess
+import sys
 
 import pytest
 
+from benchmarks.study_cost import arms_of
+from tests.conftest import REPOSITORY
 from tests.study.test_arms import ARMS, model_of
 from tests.test_config import options
 
@@ -78,3 +82,19 @@ def test_questions_and_half_commands_are_answered(arguments, code, told, run_mod
     assert told in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_the_full_study_is_39_jobs_and_its_estimate_counts_them_too(tmp_path):
+    code = (
+        "import sys\n"
+        "from unet_exp.sweep import session\n"
+        "session.Runner.run = lambda self, request: None\n"
+        "sys.argv = ['train', '-m', 'experiment=study_bcss', 'data.root=/none', 'sweep.report=false']\n"
+        "from unet_exp.train import main\n"
+        "main()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert f"Sweep of 39 jobs: {tmp_path}/outputs/study_bcss\n" in done.stdout, done.stderr
+    assert arms_of(["experiment=study_bcss"]).total() == 39
