@@ -17,6 +17,12 @@ MODELS = {
     "resunet": ["model=resunet", "model.segmentation_levels=2"],
     "improved_unet": ["model=improved_unet"],
     "improved_unet_isensee": ["model=improved_unet_isensee"],
+    "attention_unet": ["model=attention_unet", "model.gate_finest=true"],
+    "unet_plus_plus": ["model=unet_plus_plus", "supervision=deep"],
+    "dilated_unet": ["model=dilated_unet"],
+    "dilated_unet drd": ["model=dilated_unet", "model.block=drd", "model.norm=instance"],
+    "resenc_unet": ["model=resenc_unet", "model.depth=4"],
+    "monai_dynunet": ["model=monai_dynunet"],
     "deep supervision": ["model=unet", "supervision=deep"],
     "one level": ["model=unet", "model.depth=1"],
 }

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from unet_exp.data._context import ContextLevel, coarsen
 from unet_exp.data._store import StoredCase
 from unet_exp.model._padding import pad_mirrored
-from unet_exp.model._residual import EncoderBlock, ParallelDilation
+from unet_exp.model._residual import ParallelDilation, ResidualBlock
 from unet_exp.model.ctx_resunet import CtxResUNet
 
 SIZE, MARGIN = 64, 96  # a patch, and how far surroundings of 64 pixels, four times coarser, reach beyond it
@@ -143,7 +143,7 @@ class TestPlacebo:
 
 
 def test_a_residual_block_with_zeroed_convolutions_passes_its_input():
-    block = EncoderBlock(4, 4, "none", stride=1, residual=True)
+    block = ResidualBlock(4, 4, stride=1, norm="none")
     torch.nn.init.zeros_(block.second[0].weight)
     torch.nn.init.zeros_(block.second[0].bias)
     x = torch.rand(1, 4, 8, 8)
@@ -153,7 +153,7 @@ def test_a_residual_block_with_zeroed_convolutions_passes_its_input():
 @pytest.mark.parametrize("dilation", [1, 2, 4])
 def test_parallel_dilation_reaches_as_far_as_its_dilation(dilation):
     torch.manual_seed(0)
-    module = ParallelDilation(2, (dilation,), "none")
+    module = ParallelDilation(2, (dilation,), norm="none")
     x = torch.zeros(1, 2, 17, 17, requires_grad=True)
     module(x)[0, :, 8, 8].sum().backward()
     rows, columns = x.grad.abs().sum((0, 1)).nonzero().T
@@ -163,7 +163,7 @@ def test_parallel_dilation_reaches_as_far_as_its_dilation(dilation):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"blocks": (1, 1)}, "must have 5 entries"),
+        ({"blocks": ()}, "`blocks` is empty"),
         ({"context_factor": 3}, "a power of two from 2 to 16"),
         ({"context_factor": 32}, "a power of two from 2 to 16"),
         ({"context_margin": 24}, "must be a multiple of 16"),

@@ -1,14 +1,17 @@
 """What every network in conf/model promises."""
 
 import inspect
-from typing import get_type_hints
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
 from hydra.utils import get_class
+from omegaconf import OmegaConf
 from pydantic import TypeAdapter
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from unet_exp.bounds import PositiveFloat
 
 SUPERVISION = [(1.0,), (1.0, 0.5), (1.0, 0.0, 0.25), (1.0, 0.5, 0.25, 0.125)]
 
@@ -20,6 +23,10 @@ PUBLISHED = {
     "improved_unet": (1, 2_776_277, 4.63),
     "improved_unet_isensee": (1, 3_205_715, 5.59),
 }
+
+# Networks of one scale only, which refuse deep supervision, and those whose library cannot be built shallower.
+ONE_SCALE = {"smp_unet"}
+SMALLEST_DEPTH = {"ctx_resunet": 2, "monai_dynunet": 2, "smp_unet": 3}
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +40,12 @@ def need_arguments(model_config, model_name, **arguments):
     if missing:
         pytest.skip(f"{model_name} has no {missing}")
     return arguments
+
+
+def need_scales(model_name, weights):
+    """Skips deep supervision of a network that has none."""
+    if model_name in ONE_SCALE and any(weights[1:]):
+        pytest.skip(f"{model_name} has no deep supervision")
 
 
 def ceil_halved(size, times):
@@ -66,16 +79,42 @@ def test_any_number_of_input_channels(build, model_name, in_channels):
 
 @pytest.mark.parametrize("depth", [1, 2, 5])
 def test_any_depth(build, model_config, model_name, depth):
-    arguments = need_arguments(model_config, model_name, depth=depth, segmentation_levels=1)
-    net = build(model_name, base_channels=2, **arguments)
+    if depth < SMALLEST_DEPTH.get(model_name, 1):
+        pytest.skip(f"{model_name} is deeper")
+    one_level = {"segmentation_levels": 1} if "segmentation_levels" in model_config(model_name) else {}
+    net = build(model_name, base_channels=2, depth=depth, **one_level)
     assert net(torch.rand(2, 3, 31, 40)).shape == (2, 2, 31, 40)
+
+
+def annotation(model_config, model_name, argument):
+    return get_type_hints(get_class(model_config(model_name)._target_).__init__, include_extras=True).get(argument)
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "instance", "group"])
+def test_any_norm_that_it_names(build, model_config, model_name, norm):
+    if norm not in get_args(annotation(model_config, model_name, "norm")):
+        pytest.skip(f"{model_name} has no choice of this norm")
+    net = build(model_name, norm=norm)
+    backward(net, torch.randn(2, 3, 33, 20))
+    assert all(weight.grad.isfinite().all() for weight in net.parameters())
+
+
+@pytest.mark.parametrize("width", [0.4, 5.3, 9.7])
+def test_widths_between_whole_numbers(build, model_config, model_name, width):
+    if annotation(model_config, model_name, "base_channels") != PositiveFloat:
+        pytest.skip(f"{model_name} takes whole numbers")
+    norm = {"norm": "group"} if "group" in get_args(annotation(model_config, model_name, "norm")) else {}
+    net = build(model_name, base_channels=width, **norm)
+    backward(net, torch.randn(2, 3, 32, 20))
 
 
 @pytest.mark.parametrize("weights", SUPERVISION)
 @pytest.mark.parametrize("levels", [1, 3, 4])
 def test_deep_supervision_in_training_only(build, model_config, model_name, weights, levels):
+    need_scales(model_name, weights)
     size = (37, 50)
-    arguments = need_arguments(model_config, model_name, segmentation_levels=levels)
+    # Where nothing is added up, one number of levels is enough.
+    arguments = {} if levels == 1 else need_arguments(model_config, model_name, segmentation_levels=levels)
     net = build(model_name, weights=weights, num_classes=3, **arguments)
     image = torch.rand(1, 3, *size)
     expected = [(1, 3, *ceil_halved(size, scale)) for scale, weight in enumerate(weights) if weight > 0]
@@ -87,7 +126,12 @@ def test_deep_supervision_in_training_only(build, model_config, model_name, weig
 
 @pytest.mark.parametrize("weights", SUPERVISION)
 def test_every_parameter_gets_a_gradient(build, model_name, weights):
+    need_scales(model_name, weights)
     net = build(model_name, weights=weights)
+    for module in net.modules():  # a residual block may start as its shortcut, and pass nothing on for one step
+        scale = getattr(module, "weight", None)
+        if scale is not None and scale.ndim == 1 and not scale.any():
+            nn.init.ones_(scale)
     backward(net, torch.randn(2, 3, 32, 32))
     without = [name for name, weight in net.named_parameters() if weight.grad is None]
     assert without == []
@@ -96,6 +140,8 @@ def test_every_parameter_gets_a_gradient(build, model_name, weights):
 
 
 def test_heads_of_zero_weight_are_not_built(build, model_name):
+    need_scales(model_name, [1, 1])
+
     def names(weights):
         return build(model_name, weights=weights).state_dict().keys()
 
@@ -149,7 +195,8 @@ def test_image_is_left_unchanged(build, model_name):
 
 
 def test_state_dict_round_trip(build, model_name):
-    first, second = (build(model_name, weights=[1, 0.5]) for _ in range(2))
+    weights = [1] if model_name in ONE_SCALE else [1, 0.5]
+    first, second = (build(model_name, weights=weights) for _ in range(2))
     image = torch.rand(2, 3, 32, 32)
     first.train()(image)
     first.eval(), second.eval()
@@ -179,6 +226,7 @@ def test_bfloat16_gives_nearly_the_same_answer(build, model_name):
 
 
 def test_compiled_in_place(build, model_name):
+    need_scales(model_name, [1, 0.5])
     net = build(model_name, weights=[1, 0.5])
     keys = list(net.state_dict())
     image = torch.rand(2, 3, 35, 48)
@@ -193,7 +241,8 @@ def test_compiled_in_place(build, model_name):
 @pytest.mark.parametrize("num_classes", [1, 2])
 def test_learns_one_image(build, model_config, model_name, num_classes):
     without_dropout = {"dropout": 0.0} if "dropout" in model_config(model_name) else {}
-    net = build(model_name, weights=[1, 0.5], num_classes=num_classes, **without_dropout)
+    weights = [1] if model_name in ONE_SCALE else [1, 0.5]
+    net = build(model_name, weights=weights, num_classes=num_classes, **without_dropout)
     image = torch.zeros(1, 3, 32, 32)
     image[..., 8:24, 8:24] = 1.0
     target = image[:, 0].long()
@@ -226,7 +275,7 @@ def test_annotations_are_a_schema(model_config, model_name):
     hints.pop("return")
     assert hints.keys() == set(config)
     for name, hint in hints.items():
-        value = config[name] if name != "supervision_weights" else list(config[name])
+        value = list(config[name]) if OmegaConf.is_list(config[name]) else config[name]
         assert TypeAdapter(hint).validate_python(value) == value
 
 
@@ -235,8 +284,9 @@ def test_published_size(build, model_config, model_name):
         pytest.skip("no published count")
     num_classes, parameters, giga_macs = PUBLISHED[model_name]
     with torch.device("meta"):
-        width = model_config(model_name).base_channels
-        net = build(model_name, num_classes=num_classes, base_channels=width).eval()
+        config = model_config(model_name)
+        shape = {"base_channels": config.base_channels, "depth": config.depth}
+        net = build(model_name, num_classes=num_classes, **shape).eval()
     prelu = sum(module.weight.numel() for module in net.modules() if isinstance(module, nn.PReLU))
     assert sum(weight.numel() for weight in net.parameters()) - prelu == parameters
     with FlopCounterMode(display=False) as counter:

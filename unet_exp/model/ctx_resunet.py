@@ -61,8 +61,8 @@ class ContextBranch(nn.Module):
         num_classes: int | None,
     ) -> None:
         super().__init__()
-        self.encoder = Encoder(in_channels, channels, [1] * len(channels), norm, residual=residual)
-        self.decoder = Decoder(channels[level:], norm)
+        self.encoder = Encoder(in_channels, channels, [1], norm=norm, residual=residual)
+        self.decoder = Decoder(channels[level:], norm=norm)
         self.head = None if num_classes is None else nn.Conv2d(channels[level], num_classes, 1)
         self.level = level
 
@@ -83,7 +83,7 @@ class CtxResUNet(nn.Module):
         base_channels: Channels at full resolution; every level down doubles them, up to the cap.
         depth: How often the resolution is halved.
         width_cap: Most channels of a level, as a multiple of `base_channels`.
-        blocks: Encoder blocks per level, fine to coarse.
+        blocks: Encoder blocks per level, fine to coarse; the last number also holds for all deeper ones.
         norm: Normalisation after each convolution.
         residual: Shortcuts around the encoder's blocks.
         dilations: Of the parallel convolutions at the bottleneck; empty for none.
@@ -96,7 +96,7 @@ class CtxResUNet(nn.Module):
         supervision_weights: Weight of the loss at each decoder scale, fine to coarse; zero builds no head.
 
     Raises:
-        ValueError: If `blocks` has not one entry per level, or context and depth do not fit.
+        ValueError: If `blocks` is empty, or context and depth do not fit.
     """
 
     def __init__(
@@ -120,8 +120,8 @@ class CtxResUNet(nn.Module):
         supervision_weights: Sequence[NonNegativeFloat] = (1.0,),
     ) -> None:
         super().__init__()
-        if len(blocks) != depth + 1:
-            raise ValueError(f"`blocks` must have {depth + 1} entries, one per level of depth {depth}, got {blocks}.")
+        if not blocks:
+            raise ValueError("`blocks` is empty: give a number for each level, such as [1, 1, 1, 2, 1].")
         if context_factor:
             _check_context(context_factor, context_margin, depth)
         self.depth = depth
@@ -129,8 +129,8 @@ class CtxResUNet(nn.Module):
         self.context_margin = context_margin
         self._placebo = context_placebo
         channels = level_widths(base_channels, depth, cap=width_cap)
-        self.encoder = Encoder(in_channels, channels, blocks, norm, residual=residual)
-        self.dilation = ParallelDilation(channels[-1], dilations, norm) if dilations else nn.Identity()
+        self.encoder = Encoder(in_channels, channels, blocks, norm=norm, residual=residual)
+        self.dilation = ParallelDilation(channels[-1], dilations, norm=norm) if dilations else nn.Identity()
         self.dropout = nn.Dropout2d(dropout)
         self.context: ContextBranch | None = None
         if context_factor:
@@ -146,9 +146,9 @@ class CtxResUNet(nn.Module):
             )
             joined = channels[-1] + context_channels[level]
             self.fuse = nn.Sequential(
-                conv_norm(joined, channels[-1], norm, kernel_size=1), nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True)
+                conv_norm(joined, channels[-1], norm=norm, kernel_size=1), nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True)
             )
-        self.decoder = Decoder(channels, norm)
+        self.decoder = Decoder(channels, norm=norm)
         self.heads = SegmentationHeads(channels[:-1], num_classes, supervision_weights)
         he_normal_(self, negative_slope=NEGATIVE_SLOPE)
 
