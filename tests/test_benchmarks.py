@@ -11,6 +11,7 @@ from benchmarks import _peer_windows
 from benchmarks._peak import GeneratedImage, RowCounter
 from benchmarks._regions import make_region
 from benchmarks._seams import compare
+from benchmarks._step_memory import step_memory_in_process
 from benchmarks._whole_images import (
     build_network,
     one_pass,
@@ -20,6 +21,7 @@ from benchmarks._whole_images import (
     streaming,
     train_network,
 )
+from benchmarks.budgets import BUDGETS, model_names, solutions, solve, solved_table
 from benchmarks.inference import EXACT_HALO
 from tests.conftest import REPOSITORY
 from unet_exp.inference import ArrayReader
@@ -180,3 +182,19 @@ def test_an_unknown_part_of_the_inference_benchmark_is_refused(run_module):
     result = run_module("benchmarks.inference", "sped", cwd=REPOSITORY)
     assert result.returncode == 2
     assert "unknown part sped; choose from speed" in result.stderr
+
+
+@pytest.mark.slow
+def test_the_memory_of_a_step_is_what_the_process_needs():
+    """More by the buffers of the convolutions, and by what the libraries load with the first large step."""
+    cost = solve("unet", "s").cost
+    assert 0.65 < cost.training_memory_mb(2) / step_memory_in_process("unet", "s", 256, 2) < 1.1
+
+
+@pytest.mark.slow
+def test_the_page_on_budgets_holds_what_the_program_prints():
+    page = (REPOSITORY / "docs" / "budget.md").read_text()
+    found = list(solutions(model_names(), BUDGETS))
+    assert len(found) >= 4 * len(BUDGETS)
+    for line in solved_table(found).splitlines():  # networks of libraries that are not installed stand there too
+        assert line in page

@@ -2,20 +2,24 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
 from torch import nn
 
 from tests.networks import MODELS, composed, multiply_accumulates, network_of
+from tests.reporting.folders import FakeRun, write_run
 from tests.runs import run, tiny
 from unet_exp import evaluate
-from unet_exp.bounds import PositiveInt
+from unet_exp.bounds import PositiveFloat, PositiveInt
 from unet_exp.budget import describe_budget, within_budget
 from unet_exp.check import check_train_config
 from unet_exp.config import compose_config
 from unet_exp.cost import measure_cost, network_inputs
 from unet_exp.errors import ConfigError, UserError
+from unet_exp.reporting.models import group_models
+from unet_exp.reporting.runs import find_run_folders, read_runs
 from unet_exp.run.checkpoint_io import read_checkpoint
 from unet_exp.run.identity import config_hash, refuse_other_run
 
@@ -33,6 +37,19 @@ class Fixed(nn.Module):
 
     def forward(self, image):
         return self.decoder(self.encoder(image))
+
+
+class LooksAtNumbers(nn.Module):
+    """Cannot be built on the meta device, whose tensors have no numbers; nor has its buffer ever been there."""
+
+    def __init__(self, in_channels: PositiveInt, num_classes: PositiveInt, base_channels: PositiveFloat = 4):
+        super().__init__()
+        width = round(float(torch.tensor(base_channels)))
+        self.register_buffer("scale", torch.from_numpy(np.ones((1, width, 1, 1), np.float32)))
+        self.layers = nn.ModuleList([nn.Conv2d(in_channels, width, 3, padding=1), nn.Conv2d(width, num_classes, 1)])
+
+    def forward(self, image):
+        return self.layers[1](self.scale * self.layers[0](image))
 
 
 FIXED = ("~model", "+model._target_=tests.test_budget.Fixed", "+model.in_channels=3", "+model.num_classes=5")
@@ -145,6 +162,11 @@ def test_an_argument_of_another_name_that_takes_whole_numbers():
     assert "features=" in describe_budget(solved)
 
 
+def test_a_network_that_cannot_be_built_without_numbers():
+    solved = within_budget(fixed("budget=s", "model._target_=tests.test_budget.LooksAtNumbers", "budget.gmacs=0.2"))
+    assert solved["model"]["base_channels"] == pytest.approx(0.2e9 / 256**2 / (3 * 9 + 5), abs=1)
+
+
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
@@ -213,6 +235,15 @@ def test_a_run_with_another_budget_is_not_continued():
     saved, wanted = (within_budget(composed("unet", f"budget={budget}")) for budget in ("xs", "s"))
     with pytest.raises(UserError, match=r"budget\.gmacs: 1\.0 in the run, 5\.5 now"):
         refuse_other_run(saved, wanted, "run")
+
+
+def test_the_report_tells_budgets_apart_by_their_amount(tmp_path):
+    for budget in ("xs", "s"):
+        for model in ("unet", "resunet"):
+            solved = within_budget(composed(model, f"budget={budget}"))
+            write_run(tmp_path, FakeRun(model, config={"model": solved["model"], "budget": solved["budget"]}))
+    names = {model.name for model in group_models(read_runs(find_run_folders([str(tmp_path)])).runs)}
+    assert names == {f"{model} (budget={amount} GMACs)" for model in ("unet", "resunet") for amount in ("1", "5.5")}
 
 
 def small(root, output, *overrides):
