@@ -55,6 +55,8 @@ def test_one_command_runs_all_arms_and_compares_them_by_name(bcss_root, tmp_path
     with (folder / "report" / "results.csv").open(newline="") as file:
         compared = {row["model"] for row in csv.DictReader(file)}
     assert compared == set(PRESENT)
+    text = (folder / "report" / "report.md").read_text()
+    assert "leads on this very data" not in text  # the baseline was chosen before
     page = (folder / "report" / "report.html").read_text().replace("<wbr>", "")  # where a long name may be broken
     assert [arm for arm in PRESENT if f"{arm}<" not in page] == []
 
