@@ -13,7 +13,7 @@ from unet_exp.locations import CONFIG_FOLDER
 from unet_exp.sweep.slurm.preflight import trainer_mistakes
 from unet_exp.sweep.slurm.settings import SlurmSettings
 
-PAGES = ("budget", "cluster", "distributed", "sweeps", "reliability")
+PAGES = ("budget", "cluster", "distributed", "sweeps", "reliability", "study")
 
 
 def training_commands(page: str) -> list[list[str]]:

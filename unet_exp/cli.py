@@ -72,9 +72,10 @@ def run_plain_command(
 
 
 def with_data_for_help(arguments: Sequence[str]) -> list[str]:
-    """Arguments for Hydra: `data` must be chosen, but asking for help is no choice."""
-    chosen = any(argument.startswith("data=") for argument in arguments)
-    return [*arguments, "data=bcss_demo"] if _asks_for_help(arguments) and not chosen else list(arguments)
+    """Arguments for Hydra: `data` must be chosen, by an experiment or directly, but asking for help is no choice."""
+    chosen = any(argument.startswith(("data=", "experiment=")) for argument in arguments)
+    # In front: argparse does not take overrides from both sides of an option.
+    return ["data=bcss_demo", *arguments] if _asks_for_help(arguments) and not chosen else list(arguments)
 
 
 def _asks_for_help(arguments: Sequence[str]) -> bool:

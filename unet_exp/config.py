@@ -15,11 +15,14 @@ from unet_exp.bounds import NonNegativeInt, PositiveInt
 from unet_exp.data import _nnunet_json
 from unet_exp.locations import CONFIG_FOLDER
 from unet_exp.run.identity import sweep_name
+from unet_exp.study_settings import StudySettings, times
 from unet_exp.surroundings import context_margin, context_mpp, window_alignment
 from unet_exp.sweep.settings import SweepSettings
 
 # conf/data/nnunet.yaml: the network must know the number of classes before the dataset is built.
 OmegaConf.register_new_resolver("nnunet", _nnunet_json.resolve, replace=True)
+# conf/arm: what an arm of a study changes is a multiple of what the others have.
+OmegaConf.register_new_resolver("times", times, replace=True)
 # conf/train.yaml: the folder of a sweep, needed before its first job is composed.
 OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)
 # conf/data/bcss.yaml and conf/model/ctx_resunet.yaml: a network that wants to see surroundings is served them.
@@ -41,11 +44,13 @@ class TrainSettings:
         store_folder: Where datasets are kept in the form they are served from.
         resume: A run folder to continue, or null to start a new run.
         sweep: Block of what a sweep does with jobs that failed, and at its end.
+        study: Block of what arms of a study start from.
         monitor: Logged value that decides which checkpoint is the best one (higher is better).
+        scored_checkpoint: Which weights stand for the run: they are scored at its end, and later by default.
         channels_last: Use the NHWC memory format, faster on most hardware.
         compile: Compile the network with torch.compile, in place.
         gradient_checkpointing: Compute activations again for the gradient instead of keeping them.
-        test_after_training: Score the best checkpoint on the test split when training has finished.
+        test_after_training: Score the test split too when training has finished.
         model: Block of the network.
         data: Block of the dataset.
         loss: Block of the loss.
@@ -68,7 +73,9 @@ class TrainSettings:
     store_folder: str
     resume: str | None
     sweep: SweepSettings = field(default_factory=SweepSettings)
+    study: StudySettings = field(default_factory=StudySettings)
     monitor: str
+    scored_checkpoint: Literal["best", "last"] = "best"
     channels_last: bool
     compile: bool
     gradient_checkpointing: bool = False

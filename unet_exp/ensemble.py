@@ -45,12 +45,14 @@ class Member:
 
     Args:
         folder: The run.
+        checkpoint: Which of its checkpoints.
         file: The checkpoint.
         config: What the run was trained with.
         content: What the checkpoint holds.
     """
 
     folder: RunFolder
+    checkpoint: str
     file: Path
     config: Mapping[str, Any]
     content: Mapping[str, Any]
@@ -59,18 +61,22 @@ class Member:
 def read_members(folders: Sequence[RunFolder], checkpoints: Sequence[str]) -> list[Member]:
     """Every named checkpoint of every run.
 
+    Args:
+        folders: The runs.
+        checkpoints: `best`, `last`, or both; none: of each run the one that its training has scored.
+
     Raises:
         UserError: If one is missing, damaged or named twice, or if the runs were not trained for one task.
     """
     members: list[Member] = []
     for folder in folders:
         config = folder.config()
-        for checkpoint in checkpoints:
+        for checkpoint in checkpoints or [folder.scored_checkpoint(config)]:
             file, content = usable_checkpoint(folder.checkpoint(checkpoint))
             # Paths, not files: best.ckpt and last.ckpt are one file where the last epoch is the best.
             if any(file.resolve() == member.file.resolve() for member in members):
                 raise UserError(f"run: {file} is named twice; each may count once in a mean.")
-            members.append(Member(folder, file, config, content))
+            members.append(Member(folder, checkpoint, file, config, content))
     for member in members[1:]:
         _refuse_unlike(members[0], member)
     return members

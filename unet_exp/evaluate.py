@@ -54,7 +54,8 @@ def _evaluate(given: Sequence[str]) -> None:
     if not isinstance(settings.allow_train_images, bool):
         raise ConfigError([f"allow_train_images: must be true or false, got {settings.allow_train_images!r}."])
     statistics = check_config(OmegaConf.masked_copy(settings, ["statistics"]), StatisticsBlock)["statistics"]
-    runs, checkpoints = _texts("run", settings.run), _texts("checkpoint", settings.checkpoint)
+    runs = _texts("run", settings.run)
+    checkpoints = () if settings.checkpoint is None else _texts("checkpoint", settings.checkpoint)
     folders = [RunFolder.open(Path(run)) for run in runs]
     others = [o.input_line or "" for o in parsed if not _is_own(o.key_or_group)]
     config = apply_overrides(folders[0].config(), others)

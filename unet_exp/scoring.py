@@ -42,7 +42,7 @@ def score_runs(
         folders: The runs, at least one.
         config: Configuration of the first one, possibly with another dataset or trainer.
         part: `train`, `val` or `test`.
-        checkpoints: `best`, `last`, or both.
+        checkpoints: `best`, `last`, or both; none: of each run the one that its training has scored.
         output: Where the results go; None: the folder `evaluation` of the run. Several must be given one.
         allow_train_images: Score images that a run was trained on too, and mark the result.
         settings: How the scores are summarised.
@@ -71,11 +71,11 @@ def score_runs(
     task = build_ensemble(members, plain, datamodule.source)
     cost = _cost(members, task, datamodule)
     result = evaluate_part(trainer, task, datamodule, part, trained_on=trained, settings=settings)
-    target = output or folders[0].evaluation / _label(saved, plain, part, checkpoints[0], trained=bool(trained))
+    target = output or folders[0].evaluation / _label(members[0], plain, part, trained=bool(trained))
     if trainer.is_global_zero:
         context = {
             "run": _one_or_all([str(folder.path) for folder in folders]),
-            "checkpoint": _one_or_all(checkpoints),
+            "checkpoint": _one_or_all(list(dict.fromkeys(member.checkpoint for member in members))),
             "data_root": plain["data"]["root"],
             "images_trained_on": len(trained),
             **cost,
@@ -117,13 +117,13 @@ def _cost(members: Sequence[Member], task: SegmentationTask, datamodule: Segment
     return measured
 
 
-def _label(saved: Mapping[str, Any], plain: Mapping[str, Any], part: str, checkpoint: str, *, trained: bool) -> str:
+def _label(member: Member, plain: Mapping[str, Any], part: str, *, trained: bool) -> str:
     """Name of the result folder: the part, and what differs from the run's own evaluation."""
-    names = [part]
+    names, saved = [part], member.config
     if saved["data"]["_target_"] != plain["data"]["_target_"] or saved["data"]["root"] != plain["data"]["root"]:
         names.insert(0, f"{plain['data']['_target_'].rpartition('.')[2].lower()}-{Path(plain['data']['root']).name}")
-    if checkpoint != "best":
-        names.append(checkpoint)
+    if member.checkpoint != member.folder.scored_checkpoint(saved):
+        names.append(member.checkpoint)
     if trained:
         names.append("with_train_images")
     return "-".join(names)

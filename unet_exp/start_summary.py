@@ -14,6 +14,7 @@ from unet_exp.errors import counted
 from unet_exp.run.console import print_table
 from unet_exp.run.environment import device_name
 from unet_exp.run.folder import RunFolder
+from unet_exp.run.identity import model_name
 
 
 @rank_zero_only
@@ -29,18 +30,20 @@ def print_start(
 
     Args:
         folder: Its run folder.
-        names: Chosen option of the groups model, data and loss.
+        names: Chosen option of the groups model, data and loss; of arm and recipe in a study.
         config: The plain, resolved configuration.
         cost: Of the network, at the size of the training samples.
         datamodule: The data.
         trainer: The trainer.
     """
     split, size = datamodule.split, datamodule.source.sample_size
+    called = model_name(names)
+    network = called if called == names["model"] else f"{called} ({names['model']})"
     share, budget = samples_per_device(config, trainer), describe_budget(config)
     rows = [
         (
             "model",
-            f"{names['model']}: {cost.parameters:,} parameters, {cost.gmacs:.3g} GMACs at {size[0]}x{size[1]}",
+            f"{network}: {cost.parameters:,} parameters, {cost.gmacs:.3g} GMACs at {size[0]}x{size[1]}",
         ),
         *([("budget", budget)] if budget else ()),
         ("memory", f"about {cost.training_memory_mb(share):,.0f} MiB for a step of {counted(share, 'sample')}"),

@@ -11,10 +11,12 @@ from omegaconf import DictConfig
 
 from unet_exp.cli import run_command, with_data_for_help
 from unet_exp.locations import CONFIG_FOLDER
+from unet_exp.run.overrides import refuse_null_options
 from unet_exp.run.resume import resumed_arguments
 from unet_exp.run.team import first_process_tells, tell_at_once
 from unet_exp.sweep.launcher import SweepLauncher, offer_launcher
 from unet_exp.sweep.membership import end_with_sweep
+from unet_exp.sweep.open_choices import refuse_open_choices
 from unet_exp.sweep.slurm.membership import requeued_when_warned
 
 
@@ -24,11 +26,12 @@ def _job(config: DictConfig) -> None:
 
 
 def _train(config: DictConfig) -> None:
+    runtime = HydraConfig.get()
+    refuse_open_choices(runtime.sweeper.get("params"), runtime.runtime.choices)
+
     from unet_exp.training import train
 
     tell_at_once()
-
-    runtime = HydraConfig.get()
     with requeued_when_warned():
         train(config, names=runtime.runtime.choices, overrides=list(runtime.overrides.task))
 
@@ -45,6 +48,7 @@ def main() -> None:
 
 
 def _complete_arguments() -> None:
+    refuse_null_options(sys.argv[1:])
     sys.argv[1:] = with_data_for_help(resumed_arguments(sys.argv[1:]))
 
 

@@ -54,7 +54,7 @@ def train(config: DictConfig, *, names: Mapping[str, str], overrides: Sequence[s
 
     Args:
         config: The composed configuration.
-        names: Chosen option of the groups model, data and loss, for people to read.
+        names: Chosen option of the groups model, data and loss, for people to read; of arm and recipe in a study.
         overrides: The command-line overrides.
 
     Returns:
@@ -250,8 +250,10 @@ def _conclude(
     config: Mapping[str, Any],
     cost: NetworkCost,
 ) -> None:
-    """Score the best checkpoint, write and draw."""
-    name = "best" if folder.best_checkpoint.is_file() else "last"  # without validation there is no best one
+    """Score the checkpoint that stands for the run, write and draw."""
+    name = config.get("scored_checkpoint", "best")
+    if name == "best" and not folder.best_checkpoint.is_file():
+        name = "last"  # without validation there is no best one
     load_weights(task, folder.checkpoint(name))
     parts = ["val", "test"] if config["test_after_training"] and datamodule.split.test else ["val"]
     results = [evaluate_part(trainer, task, datamodule, part) for part in parts]
@@ -279,5 +281,6 @@ def _conclude(
     for result in results:
         draw_results(result, task, datamodule, folder.figures)
         rows = score_rows(result.scores, source.class_names)
-        print_table(f"{result.part}, best epoch {context['best_epoch']} of {context['epochs']}", rows)
+        scored = f"best epoch {context['best_epoch']} of" if name == "best" else "last epoch of"
+        print_table(f"{result.part}, {scored} {context['epochs']}", rows)
     print_table("Written", [("scores", folder.metrics_file), ("pictures", folder.figures)])

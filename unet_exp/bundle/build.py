@@ -47,11 +47,13 @@ def export_run(settings: ExportSettings) -> Path:
     """
     libraries = _require(settings.format)
     run = RunFolder.open(Path(settings.run).expanduser())
-    target = _target(run, settings)
+    saved = run.config()
+    checkpoint = settings.checkpoint or run.scored_checkpoint(saved)
+    target = _target(run, settings, "" if checkpoint == run.scored_checkpoint(saved) else f"-{checkpoint}")
     check_target(target, overwrite=settings.overwrite)
-    config = check_train_config(OmegaConf.create(_moved(run.config(), settings.data_root)))
+    config = check_train_config(OmegaConf.create(_moved(saved, settings.data_root)))
     source: ImageSource = build(config, "data")
-    model, loaded, _ = load_run(run.path, settings.checkpoint, torch.device("cpu"))
+    model, loaded, _ = load_run(run.path, checkpoint, torch.device("cpu"))
     assert isinstance(loaded, ByteNetwork)
     network = loaded.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     file = plan_file(network, model.in_channels, settings.format)
@@ -68,7 +70,7 @@ def export_run(settings: ExportSettings) -> Path:
             files={name: checksum(folder / name) for name in (file.file, _WEIGHTS)},
             run={
                 "name": run.path.resolve().name,
-                "checkpoint": settings.checkpoint,
+                "checkpoint": checkpoint,
                 "split_hash": split.get("hash"),
             },
             versions={
@@ -77,7 +79,7 @@ def export_run(settings: ExportSettings) -> Path:
             },
             parity=parity.to_dict(),
         )
-        training = card.Training(config=config, metrics=_metrics(run, settings.checkpoint), split=split)
+        training = card.Training(config=config, metrics=_metrics(run, checkpoint), split=split)
         write_text(folder / card.FILE_NAME, card.model_card(manifest, source, training, target.name))
         manifest.write(folder)
         sizes = [(one.name, f"{one.stat().st_size / 1e6:.2f} MB") for one in sorted(folder.iterdir())]
@@ -98,10 +100,9 @@ def _require(format_: str) -> dict[str, str]:
     return versions
 
 
-def _target(run: RunFolder, settings: ExportSettings) -> Path:
+def _target(run: RunFolder, settings: ExportSettings, label: str) -> Path:
     if settings.output:
         return Path(settings.output).expanduser()
-    label = "" if settings.checkpoint == "best" else f"-{settings.checkpoint}"
     return run.path / f"bundle-{settings.format}{label}"
 
 

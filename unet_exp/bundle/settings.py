@@ -13,7 +13,7 @@ class ExportSettings:
     Args:
         run: The run folder.
         format: Of the network: `onnx` for onnxruntime and others, `torch_export` for PyTorch.
-        checkpoint: Which checkpoint of the run.
+        checkpoint: Which checkpoint of the run; None: the one that its training has scored.
         output: Folder of the bundle; None means `bundle-<format>` in the run folder.
         overwrite: Whether a bundle that is there already is replaced.
         data_root: Where the run's dataset is now, whose images the exported network is tried on; None means where it
@@ -22,7 +22,7 @@ class ExportSettings:
 
     run: str
     format: NetworkFormat
-    checkpoint: Literal["best", "last"]
+    checkpoint: Literal["best", "last"] | None
     output: str | None
     overwrite: bool
     data_root: str | None

@@ -21,12 +21,12 @@ from unet_exp.run.folder import RunFolder
 _PREFIX = "network."
 
 
-def load_run(path: Path, checkpoint: str, device: torch.device) -> tuple[ModelDescription, Network, str]:
+def load_run(path: Path, checkpoint: str | None, device: torch.device) -> tuple[ModelDescription, Network, str]:
     """Load a network with its weights.
 
     Args:
         path: The run folder.
-        checkpoint: `best` or `last`.
+        checkpoint: `best` or `last`; None: the one that the training has scored.
         device: Where it will compute.
 
     Returns:
@@ -38,7 +38,7 @@ def load_run(path: Path, checkpoint: str, device: torch.device) -> tuple[ModelDe
     folder = RunFolder.open(path)
     config = check_train_config(OmegaConf.create(folder.config()))
     source: ImageSource = build(config, "data")
-    file, content = usable_checkpoint(folder.checkpoint(checkpoint))
+    file, content = usable_checkpoint(folder.checkpoint(checkpoint or folder.scored_checkpoint(config)))
     network: nn.Module = build(config, "model")
     weights = content["state_dict"]
     own = {name.removeprefix(_PREFIX): value for name, value in weights.items() if name.startswith(_PREFIX)}

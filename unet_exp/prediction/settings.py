@@ -18,7 +18,7 @@ class PredictSettings:
     Args:
         run: Run folders whose networks are averaged.
         bundle: Or folders written by `unet_exp.export`.
-        checkpoint: Which checkpoints of the runs.
+        checkpoint: Which checkpoints of the runs; None: of each the one that its training has scored.
         input: Images, folders or globs.
         output: Folder of the results.
         save: What is written of each image; None takes what suits its kind.
@@ -30,7 +30,7 @@ class PredictSettings:
 
     run: str | Sequence[str] | None
     bundle: str | Sequence[str] | None
-    checkpoint: Checkpoint | Sequence[Checkpoint]
+    checkpoint: Checkpoint | Sequence[Checkpoint] | None
     input: str | Sequence[str]
     output: str
     save: Sequence[Saved] | None

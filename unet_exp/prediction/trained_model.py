@@ -64,7 +64,7 @@ def load_model(settings: PredictSettings, device: torch.device) -> TrainedModel:
     else:
         from unet_exp.prediction.from_run import load_run  # imports Hydra
 
-        checkpoints = as_list(settings.checkpoint)
+        checkpoints: list[str | None] = [*as_list(settings.checkpoint)] or [None]
         members = [load_run(folder, name, device) for folder in as_paths(settings.run) for name in checkpoints]
     first = members[0][0]
     for description, _, _ in members[1:]:

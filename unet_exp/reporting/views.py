@@ -234,7 +234,8 @@ def _warnings(section: Section) -> list[str]:
             f"Other runs were trained on other splits of this dataset ({', '.join(section.other_splits)}). They are in "
             "sections of their own and are not compared with these."
         )
-    if section.part == "val" and not section.place.label:
+    kept = {run.config.get("scored_checkpoint", "best") for entry in section.entries for run in entry.model.runs}
+    if section.part == "val" and not section.place.label and "best" in kept:
         found.append(
             "These images also chose the epoch that was kept of every run, so all scores are a little too good. A "
             "final result needs images that nothing was chosen on, such as a test part."

@@ -9,7 +9,7 @@
     checkpoints/       last.ckpt, last-previous.ckpt (the one before it), best.ckpt
     nonfinite_loss.ckpt  batch and weights of a loss that was not a number, if that stopped the run
     history.csv        one row per epoch
-    metrics.json       scores of the best checkpoint
+    metrics.json       scores of the checkpoint that `scored_checkpoint` names
     per_image.csv      the same, image by image
     figures/           curves, confusion matrices, prediction panels
     evaluation/        what `python -m unet_exp.evaluate` wrote later
@@ -159,6 +159,19 @@ class RunFolder:
             present = ", ".join(names) or "none"
             raise UserError(f"{path} does not exist (checkpoints there: {present}). Did the training get that far?")
         return path
+
+    def scored_checkpoint(self, config: Mapping[str, Any]) -> str:
+        """Which weights stand for the run, `best` or `last`: those that it was scored with, as metrics.json says.
+
+        Args:
+            config: Its configuration, which decides as long as it was not scored; one of before there was a choice
+                means `best`.
+        """
+        try:
+            scored = self.metrics().get("checkpoint")
+        except ValueError:  # damaged; whoever reads the scores says so
+            scored = None
+        return str(scored or config.get("scored_checkpoint", "best"))
 
     @contextmanager
     def recorded(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ from unet_exp.errors import UserError
 NOT_IDENTITY = (
     "name",
     "sweep",
+    "study",
     "output_folder",
     "store_folder",
     "resume",
@@ -32,6 +33,10 @@ NOT_IDENTITY = (
 """Paths and machine settings: two runs that differ only here give the same result."""
 
 
+_ADDED_LATER = {"scored_checkpoint": "best"}
+"""Keys that earlier versions did not have, with what these did: their runs stay the same runs."""
+
+
 def config_hash(config: Mapping[str, Any]) -> str:
     """Eight hexadecimal digits over the configuration without paths and machine settings."""
     canonical = json.dumps(deciding(config), sort_keys=True, default=str)
@@ -50,7 +55,7 @@ def deciding(config: Mapping[str, Any]) -> dict[str, Any]:
         reduced.pop("budget", None)
     elif isinstance(reduced.get("model"), dict):
         reduced["model"].pop(budget.get("width_key", "base_channels"), None)
-    return reduced
+    return {key: value for key, value in reduced.items() if key not in _ADDED_LATER or value != _ADDED_LATER[key]}
 
 
 def budget_of(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,9 +68,19 @@ def run_label(config: Mapping[str, Any], names: Mapping[str, str]) -> str:
 
     Args:
         config: The plain, resolved configuration.
-        names: Chosen option of the groups model and data.
+        names: Chosen option of the groups model and data; and of arm and recipe, in a study.
     """
-    return f"{names['model']}-{names['data']}-{config_hash(config)}"
+    return f"{model_name(names)}-{names['data']}-{config_hash(config)}"
+
+
+def model_name(names: Mapping[str, str]) -> str:
+    """What the model of a run is called in folders and reports.
+
+    Args:
+        names: Chosen option of the group model. An arm of a study gives its own name to it; a recipe is added.
+    """
+    chosen = (names.get("arm") or names["model"], names.get("recipe"))
+    return "-".join(name for name in chosen if name)
 
 
 def sweep_name(name: str | None, overrides: Sequence[str]) -> str:

@@ -47,6 +47,18 @@ def is_group(override: Override) -> bool:
     return bool(override.key_or_group) and (Path(CONFIG_FOLDER) / override.key_or_group).is_dir()
 
 
+def refuse_null_options(arguments: Sequence[str]) -> None:
+    """Refuse ``arm=null``, which Hydra answers with a traceback.
+
+    Raises:
+        ConfigError: Naming the group.
+    """
+    for argument in arguments:
+        group, _, option = argument.partition("=")
+        if option == "null" and (Path(CONFIG_FOLDER) / group).is_dir():
+            raise ConfigError([f"{group}: null is no option of this group. Leave {group}= away to choose none."])
+
+
 def apply_overrides(saved: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
     """The saved configuration with groups exchanged and values changed.
 
@@ -65,6 +77,9 @@ def apply_overrides(saved: Mapping[str, Any], arguments: Sequence[str]) -> dict[
         relevant = [o.input_line for o in overrides if o.key_or_group.split(".")[0] in groups and o.input_line]
         needed = [] if "data" in groups else ["data=bcss_demo"]  # `data` has no default; its block is not used
         composed = _composed([*needed, *relevant])
+        whole = [group for group in groups if group not in composed]  # experiment, arm, recipe
+        if whole:
+            raise ConfigError([f"{g}: this is chosen before training; the run has its values already." for g in whole])
         result |= {group: composed[group] for group in groups}
     if "data" in groups:
         result["data"] = _as_the_network_knows(saved["data"], result["data"], overrides)

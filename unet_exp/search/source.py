@@ -175,8 +175,8 @@ class TrialSource:
             self._count_failure(job)
 
     def _finished(self, job: Job) -> None:
-        best = max((s for s in scores_by_epoch(job).values() if math.isfinite(s)), default=None)
-        if best is None:
+        score = score_of(job)
+        if score is None:
             job.state, job.reason = JobState.FAILED, f"its history has no {job.config['monitor']}"
             self._say(f"{job.state:<11} {job.label}  {job.reason}")
             self._tell(job, TrialState.FAIL, reason=job.reason)
@@ -184,9 +184,9 @@ class TrialSource:
             return
         self._in_a_row = 0
         before = self._best()
-        self._tell(job, TrialState.COMPLETE, best)
-        if before is None or best > before:
-            self._say(f"best so far: {job.config['monitor']} {best:.4f} with {job.varied}")
+        self._tell(job, TrialState.COMPLETE, score)
+        if before is None or score > before:
+            self._say(f"best so far: {job.config['monitor']} {score:.4f} with {job.varied}")
 
     def _best(self) -> float | None:
         values = [t.value for t in self._study.trials() if t.state is TrialState.COMPLETE and t.value is not None]
@@ -212,6 +212,13 @@ class TrialSource:
 
     def _values(self, job: Job) -> Mapping[str, Value]:
         return next((t.params for t in self._study.trials() if run_of(t) == job.label), {})
+
+
+def score_of(job: Job) -> float | None:
+    """What a finished job counts for: the monitored score of the weights that stand for it, None without one."""
+    scores = scores_by_epoch(job)
+    counted = [scores[max(scores)]] if scores and job.config.get("scored_checkpoint") == "last" else scores.values()
+    return max((score for score in counted if math.isfinite(score)), default=None)
 
 
 def scores_by_epoch(job: Job) -> dict[int, float]:

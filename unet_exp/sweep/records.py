@@ -113,6 +113,7 @@ def _row(folder: RunFolder, described: Mapping[str, Any], state: str, reason: st
     return {
         "run": folder.path.name,
         "state": str(state),
+        **{key: described[key] for key in ("arm", "recipe") if key in described},
         **{key: described.get(key) for key in ("model", "data", "loss", "seed")},
         "epochs": len(history),
         "score": monitor,
@@ -126,6 +127,7 @@ def _row(folder: RunFolder, described: Mapping[str, Any], state: str, reason: st
 
 def _description(job: Job) -> dict[str, Any]:
     names = {group: job.names.get(group) for group in ("model", "data", "loss")}
+    names |= {group: job.names[group] for group in ("arm", "recipe") if job.names.get(group)}
     return {**names, "seed": job.config["seed"], "monitor": job.config["monitor"], "overrides": list(job.overrides)}
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from unet_exp.run.identity import model_name
 from unet_exp.run.signals import stop_request
 from unet_exp.sweep.display import Display
 from unet_exp.sweep.job import Composed, Job, JobState, make_job, varied_overrides
@@ -65,15 +66,19 @@ def distinct_jobs(folder: Path, composed: Sequence[Composed], overrides: Sequenc
 
 def conclude(folder: Path, jobs: Sequence[Job], settings: SweepSettings, display: Display) -> bool:
     """Write the report of a sweep whose jobs have all ended; returns whether one has failed."""
-    if settings.report and any(job.state is JobState.FINISHED for job in jobs):
-        _write_report(folder, display)
+    finished = {model_name(job.names) for job in jobs if job.state is JobState.FINISHED}
+    if settings.report and finished:
+        # Not before it has finished: the report refuses a baseline that it does not know.
+        _write_report(folder, display, settings.baseline if settings.baseline in finished else None)
     display.say(f"table of all jobs: {folder / 'sweep.csv'}")
     return any(job.state is not JobState.FINISHED for job in jobs)
 
 
-def _write_report(folder: Path, display: Display) -> None:
+def _write_report(folder: Path, display: Display, baseline: str | None) -> None:
     """Compare the runs in a process of its own: whatever happens there, the results stay."""
     command = [sys.executable, "-m", "unet_exp.report", f"runs='{folder}'"]
+    if baseline is not None:
+        command.append(f"baseline={baseline}")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last = "\n  ".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-5:])

@@ -11,8 +11,11 @@ class SweepSettings:
         retry_failed: Run jobs again that failed in an earlier launch.
         fail_fast: After the first failure start nothing more, and stop what runs; its state is saved.
         report: Write the report that compares the runs at the end.
+        baseline: Name of the model that this report compares each other one with, as folders have it; None: the report
+            chooses pairs itself.
     """
 
     retry_failed: bool = True
     fail_fast: bool = False
     report: bool = True
+    baseline: str | None = None
