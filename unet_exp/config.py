@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from unet_exp.bounds import NonNegativeInt, PositiveInt
 from unet_exp.data import _nnunet_json
@@ -26,7 +26,7 @@ OmegaConf.register_new_resolver("times", times, replace=True)
 # conf/train.yaml: the folder of a sweep, needed before its first job is composed.
 OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)
 # conf/data/bcss.yaml and conf/model/ctx_resunet.yaml: a network that wants to see surroundings is served them.
-OmegaConf.register_new_resolver("context_mpp", context_mpp, replace=True)
+OmegaConf.register_new_resolver("context_mpp", lambda *given: ListConfig(context_mpp(*given)), replace=True)
 OmegaConf.register_new_resolver("context_margin", context_margin, replace=True)
 # conf/inference/sliding_window.yaml
 OmegaConf.register_new_resolver("window_alignment", window_alignment, replace=True)
