@@ -68,7 +68,7 @@ def giga_macs(config):
     return multiply_accumulates(network, network_inputs(network, config["data"]["in_channels"], (256, 256), 1)) / 1e9
 
 
-@pytest.mark.parametrize(("budget", "target"), [("xs", 1.0), ("s", 5.5)])
+@pytest.mark.parametrize(("budget", "target"), [("xs", 1.0), pytest.param("s", 5.5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("model", MODELS)
 def test_every_network_has_the_compute_of_the_budget(model, budget, target):
     config = composed(model, f"budget={budget}")
@@ -234,6 +234,7 @@ def test_a_run_with_another_budget_is_not_continued():
         refuse_other_run(saved, wanted, "run")
 
 
+@pytest.mark.slow
 def test_the_report_tells_budgets_apart_by_their_amount(tmp_path):
     for budget in ("xs", "s"):
         for model in ("unet", "resunet"):

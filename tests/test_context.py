@@ -128,6 +128,7 @@ def test_predictions_are_those_that_were_scored(bcss_run, bcss_root, tmp_path):
     assert rows
 
 
+@pytest.mark.slow
 def test_the_exported_network_needs_one_input(bcss_run, bcss_root, tmp_path):
     export.main([f"run={bcss_run.path}", "format=onnx", f"output={tmp_path / 'bundle'}"])
     content = json.loads((tmp_path / "bundle" / "bundle.json").read_text())
@@ -139,6 +140,7 @@ def test_the_exported_network_needs_one_input(bcss_run, bcss_root, tmp_path):
     assert (first == second).mean() > 0.999
 
 
+@pytest.mark.slow
 def test_an_ensemble_gives_all_their_surroundings(bcss_run, bcss_root, tmp_path):
     plain = run(tiny(bcss_root, tmp_path / "plain"))
     (image, *_) = sorted((bcss_root / "images").iterdir())

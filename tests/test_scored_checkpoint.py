@@ -79,6 +79,7 @@ def test_evaluate_takes_the_weights_that_training_has_scored(last_run, part):
     assert not np.array_equal(best[part]["confusion"], last_run.metrics()[part]["confusion"])
 
 
+@pytest.mark.slow
 def test_predict_and_export_take_them_too(last_run):
     expected = {name: load_run(last_run.path, name, torch.device("cpu"))[2] for name in ("best", "last")}
     assert load_run(last_run.path, None, torch.device("cpu"))[2] == expected["last"] != expected["best"]

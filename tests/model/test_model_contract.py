@@ -225,6 +225,7 @@ def test_bfloat16_gives_nearly_the_same_answer(build, model_name):
     assert (logits.float() - expected).norm() < 0.15 * expected.norm()
 
 
+@pytest.mark.slow
 def test_compiled_in_place(build, model_name):
     need_scales(model_name, [1, 0.5])
     net = build(model_name, weights=[1, 0.5])
