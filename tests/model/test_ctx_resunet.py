@@ -120,6 +120,19 @@ def test_the_context_branch_predicts_its_own_surroundings_in_training():
     assert network.eval()(image, context).shape == (2, 5, SIZE, SIZE)
 
 
+def test_some_images_are_trained_on_without_their_surroundings():
+    network = build_network(norm="none", context_dropout=0.5).train()
+    image, one, other = (torch.randn(32, 3, SIZE, SIZE) for _ in range(3))
+    outputs = []
+    for context in (one, other):
+        torch.manual_seed(1)  # the same images are chosen
+        outputs.append(network(image, context))
+    blind = (outputs[0] == outputs[1]).flatten(1).all(1)
+    assert 6 < blind.sum() < 26
+    network.eval()
+    assert not torch.equal(network(image, one), network(image, other))
+
+
 class TestPlacebo:
     def test_it_costs_the_same(self):
         assert counts(build_network()) == counts(build_network(context_placebo=True))

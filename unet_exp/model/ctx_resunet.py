@@ -91,6 +91,8 @@ class CtxResUNet(nn.Module):
         context_factor: How many times coarser the surroundings are, a power of two up to 2**depth; 0 for no context.
         context_margin: Pixels around the image that the network makes up by mirroring where no context is given.
         context_width: Channels of the context branch, as a multiple of `base_channels`.
+        context_dropout: Probability that an image is trained on without its surroundings, lest the network learns them
+            by heart where there are few images.
         context_placebo: Feed the surroundings of something else, at the same cost: a control for studies.
         context_weight: Weight of the context branch's own loss; zero builds no head for it.
         supervision_weights: Weight of the loss at each decoder scale, fine to coarse; zero builds no head.
@@ -115,6 +117,7 @@ class CtxResUNet(nn.Module):
         context_factor: NonNegativeInt = 4,
         context_margin: NonNegativeInt = 0,
         context_width: PositiveFloat = 0.45,
+        context_dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
         context_placebo: bool = False,
         context_weight: NonNegativeFloat = 0.0,
         supervision_weights: Sequence[NonNegativeFloat] = (1.0,),
@@ -145,6 +148,7 @@ class CtxResUNet(nn.Module):
                 num_classes=num_classes if context_weight else None,
             )
             joined = channels[-1] + context_channels[level]
+            self.context_dropout = nn.Dropout(context_dropout)
             self.fuse = nn.Sequential(
                 conv_norm(joined, channels[-1], norm=norm, kernel_size=1), nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True)
             )
@@ -176,7 +180,8 @@ class CtxResUNet(nn.Module):
             around = self._context_features(context)
             if self.context.head is not None and self.training:
                 context_logits = self._put_back(self.context.head(around))
-            bottleneck = self.fuse(torch.cat([bottleneck, self._within(around, context, x)], dim=1))
+            seen = self._within(around, context, x) * self.context_dropout(around.new_ones(len(around), 1, 1, 1))
+            bottleneck = self.fuse(torch.cat([bottleneck, seen], dim=1))
         outputs: Tensor | list[Tensor] = self.heads(self.decoder([*levels[:-1], bottleneck]), size)
         if context_logits is None:
             return outputs
