@@ -158,11 +158,16 @@ def test_every_model_trains_with_deep_supervision_on_both_kinds_of_data(model, b
             f"model={model}",
             "model.depth=4",
             "trainer=debug",
-            "supervision=deep",
+            f"supervision={'none' if model == 'smp_unet' else 'deep'}",
             "loader.batch_size=2",
         ]
-        settings += ["data.patch_size=48"] if data == "bcss" else []
-        run(tiny(root, tmp_path, *settings, data=data), {"model": model, "data": data, "loss": "dice_ce"})
+        settings += ["data.patch_size=64"] if data == "bcss" else []
+        try:
+            run(tiny(root, tmp_path, *settings, data=data), {"model": model, "data": data, "loss": "dice_ce"})
+        except ConfigError as error:
+            if "pip install" not in str(error):
+                raise
+            pytest.skip(str(error))
 
 
 @pytest.mark.slow
@@ -185,6 +190,7 @@ def test_every_experiment_runs(experiment, tmp_path):
     chosen = [f"experiment={experiment}", "trainer=debug"]
     config = compose_config("train", chosen)
     settings = [f"output_folder={tmp_path}", "model.base_channels=4", "loader.batch_size=2", "loader.num_workers=0"]
+    settings += ["budget=none"] if config.budget else []  # those of studies are tried in tests/study
     if "patch_size" in config.data:
         size = 252 if config.model.get("padding") == "valid" else 32  # legal without padding: 16k + 60
         settings += [f"data.patch_size={size}", f"data.window_size={max(size, 64)}", "trainer.limit_val_batches=1"]

@@ -180,7 +180,9 @@ class CtxResUNet(nn.Module):
             around = self._context_features(context)
             if self.context.head is not None and self.training:
                 context_logits = self._put_back(self.context.head(around))
-            seen = self._within(around, context, x) * self.context_dropout(around.new_ones(len(around), 1, 1, 1))
+            seen = self._within(around, context, x)
+            if self.training:
+                seen = seen * self.context_dropout(seen.new_ones(len(seen), 1, 1, 1))
             bottleneck = self.fuse(torch.cat([bottleneck, seen], dim=1))
         outputs: Tensor | list[Tensor] = self.heads(self.decoder([*levels[:-1], bottleneck]), size)
         if context_logits is None:
