@@ -86,6 +86,7 @@ def test_a_unet_of_the_larger_budgets_is_one_of_the_published_widths(budget, tar
 
 
 @pytest.mark.parametrize("model", MODELS)
+@pytest.mark.slow
 def test_parameters(model):
     solved = within_budget(composed(model, "budget=s", "budget.by=params", "budget.million_parameters=40"))
     weights = sum(weight.numel() for weight in network_of(solved).parameters())
@@ -94,6 +95,7 @@ def test_parameters(model):
 
 @pytest.mark.parametrize("model", ["unet", "improved_unet_isensee"])
 @pytest.mark.parametrize("batch_size", [1, 16])
+@pytest.mark.slow
 def test_memory(model, batch_size):
     by_memory = ("budget=xs", "budget.by=memory", f"budget.batch_size={batch_size}", "budget.memory_gib=0.5")
     cost = measure_cost(network_of(within_budget(composed(model, *by_memory))), 3, (256, 256))

@@ -88,6 +88,7 @@ def test_multiply_accumulates_are_those_of_the_layers(model):
 
 
 @pytest.mark.parametrize("model", MODELS)
+@pytest.mark.slow
 def test_memory_is_that_of_the_tensors_of_a_real_step(model):
     config = composed(model, "model.base_channels=6")
     real = network_of(config, on="cpu")

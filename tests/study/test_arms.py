@@ -78,6 +78,7 @@ FOLLOWS = {"data.context_mpp", "inference.alignment", "inference.surroundings"}
 
 @pytest.mark.parametrize("study", STUDIES)
 @pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.slow
 def test_arms_differ_in_their_network_and_in_what_they_say(study, arm):
     if arm not in varied(study)["arm"]:
         pytest.skip(f"{arm} is no arm of {study}")
@@ -135,6 +136,7 @@ def test_every_yaml_says_what_question_it_answers(group, option):
 
 @pytest.mark.parametrize("study", ["recipe_bcss", "recipe_isic"])
 @pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.slow
 def test_a_recipe_changes_one_factor(study, recipe):
     if recipe not in varied(study)["recipe"]:
         pytest.skip(f"{recipe} is no recipe of {study}")

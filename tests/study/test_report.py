@@ -11,6 +11,7 @@ CHOSEN = "These images also chose the epoch"
 
 
 @pytest.mark.parametrize(("scored", "told"), [("best", True), ("last", False), (None, True)])
+@pytest.mark.slow
 def test_validation_scores_flatter_only_where_they_chose_the_weights(scored, told, tmp_path):
     config = {} if scored is None else {"scored_checkpoint": scored}
     for seed in (0, 1):
