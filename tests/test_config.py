@@ -109,6 +109,7 @@ def test_what_hydra_itself_explains(overrides, expected):
 def test_every_option_of_every_group_is_valid(group):
     for option in options(group):
         base = [] if group == "data" else ["data=bcss"]
+        base += ["model=ctx_resunet"] if option == "context" else []  # only it predicts surroundings
         check_train_config(compose_config("train", [*base, f"{group}={option}"]))
 
 

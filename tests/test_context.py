@@ -13,6 +13,7 @@ from unet_exp import evaluate, export, predict
 from unet_exp.build import build_datamodule, build_task
 from unet_exp.check import check_train_config
 from unet_exp.config import compose_config
+from unet_exp.errors import ConfigError
 from unet_exp.inference import SlidingWindow
 from unet_exp.model.ctx_resunet import CtxResUNet
 
@@ -79,6 +80,12 @@ def test_whole_images_are_their_own_surroundings(isic_root, tmp_path, monkeypatc
     assert len(task.network.given) == 1
     loss.backward()
     assert all(p.grad is not None for p in task.network.parameters())
+
+
+@pytest.mark.parametrize("wrong", [["model=unet"], ["model=ctx_resunet", "model.context_factor=0"]])
+def test_supervised_surroundings_need_a_network_that_predicts_them(wrong):
+    with pytest.raises(ConfigError, match=r"supervision\.context_weight: .* Use supervision=deep"):
+        check_train_config(compose_config("train", ["data=bcss", "supervision=context", *wrong]))
 
 
 def test_without_context_nothing_more_is_read(bcss_root, tmp_path):

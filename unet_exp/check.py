@@ -40,7 +40,7 @@ def check_train_config(config: DictConfig) -> dict[str, Any]:
         ConfigError: With every mistake found, one line each.
     """
     plain = check_config(config, TrainSettings)
-    mistakes = list(_class_count_mistakes(plain))
+    mistakes = [*_class_count_mistakes(plain), *_context_mistakes(plain)]
     if mistakes:
         raise ConfigError(mistakes)
     return plain
@@ -85,12 +85,23 @@ def _missing_keys(path: str, node: Any) -> Iterator[str]:
 
 
 def _class_count_mistakes(plain: Mapping[str, Any]) -> Iterator[str]:
-    """The one rule that signatures cannot see: network and dataset must agree on the classes."""
+    """A rule that signatures cannot see: network and dataset must agree on the classes."""
     model, data = plain["model"].get("num_classes"), plain["data"].get("num_classes")
     if model is not None and model != data:
         yield (
             f"model.num_classes: the network has {model} outputs but the dataset needs {data}. "
             "Leave model.num_classes at ${data.num_classes}."
+        )
+
+
+def _context_mistakes(plain: Mapping[str, Any]) -> Iterator[str]:
+    """Another one: surroundings can be supervised only where the network predicts them."""
+    model = plain["model"]
+    predicts = bool(model.get("context_weight") and model.get("context_factor"))
+    if plain["supervision"].get("context_weight") and not predicts:
+        yield (
+            "supervision.context_weight: this network predicts no surroundings that could be supervised. Use "
+            "supervision=deep, or a network with a context branch, model=ctx_resunet."
         )
 
 
