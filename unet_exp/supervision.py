@@ -88,7 +88,10 @@ class DeepSupervisionLoss(nn.Module):
         if self.context_weight:
             *outputs, around = outputs
             context_target = target if context_target is None else context_target
-            return self._scales(outputs, target) + self.context_weight * self._loss_around(around, context_target)
+            height, width = around.shape[-2:]
+            total = self._scales(outputs, target)
+            context_loss: Tensor = self.loss(around, resize_target(context_target, (height, width)))
+            return total + self.context_weight * context_loss
         return self._scales(outputs, target)
 
     def _scales(self, outputs: Sequence[Tensor], target: Tensor) -> Tensor:
@@ -103,9 +106,4 @@ class DeepSupervisionLoss(nn.Module):
     def _loss_at(self, scale: int, logits: Tensor, target: Tensor) -> Tensor:
         height, width = logits.shape[-2:]
         loss: Tensor = self.loss(logits, match_target(target, (height, width), scale=scale))
-        return loss
-
-    def _loss_around(self, logits: Tensor, target: Tensor) -> Tensor:
-        height, width = logits.shape[-2:]
-        loss: Tensor = self.loss(logits, resize_target(target, (height, width)))
         return loss

@@ -129,15 +129,16 @@ class SegmentationTask(LightningModule):
 
     def training_step(self, batch: TrainBatch, batch_idx: int) -> Tensor:  # noqa: ARG002
         """Loss of one batch of patches or images, in distributed training of those of all processes."""
-        target = batch["mask"].long()
+        inputs, targets = [batch["image"]], [batch["mask"].long()]
         context = f"_x{getattr(self.network, 'context_factor', 0)}"
-        names = [name for name in (f"image{context}",) if name in batch]  # served if the network asks for it
-        outputs = self.network(self.normalize(batch["image"]), *(self.normalize(batch[name]) for name in names))
-        targets = [target, *(batch[f"mask{context}"].long() for _ in names)]
+        if f"image{context}" in batch:  # the surroundings that the network asks for
+            inputs.append(batch[f"image{context}"])
+            targets.append(batch[f"mask{context}"].long())
+        outputs = self.network(*(self.normalize(images) for images in inputs))
         with over_all_processes():
             loss: Tensor = self.criterion(outputs, *targets)
         self.log("train/loss_step", loss.detach(), on_step=True, on_epoch=False, prog_bar=True)
-        self._count(outputs if isinstance(outputs, Tensor) else outputs[0], target, loss.detach())
+        self._count(outputs if isinstance(outputs, Tensor) else outputs[0], targets[0], loss.detach())
         return loss
 
     @torch.no_grad()
