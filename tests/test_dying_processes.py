@@ -12,7 +12,7 @@ from tests.test_torchrun import only_run, trouble
 
 pytestmark = pytest.mark.slow
 
-GONE = "error: Another process of this training has died or does not answer"
+GONE = "error: Another process has died or does not answer"
 
 
 def train_with(what: str, rank: int, root: Path, folder: Path) -> subprocess.CompletedProcess:

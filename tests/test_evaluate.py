@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -130,6 +132,19 @@ def test_one_two_and_three_processes_write_the_same_bytes(kind, request, tmp_pat
         scores.append(json.dumps({name: metrics[name] for name in ("train", "conventions", "images_trained_on")}))
     assert tables[0] == tables[1] == tables[2]
     assert scores[0] == scores[1] == scores[2]
+
+
+@pytest.mark.slow
+def test_processes_close_their_connection_before_they_end(isic_run, tmp_path):
+    """One that ends with an open connection may abort, and Lightning then kills the others at their work."""
+    script = tmp_path / "evaluate_and_look.py"
+    script.write_text(
+        "import os\nfrom torch import distributed\nfrom unet_exp.evaluate import main\nmain()\n"
+        "open(f'{os.environ.get(\"LOCAL_RANK\", 0)}-{distributed.is_initialized()}', 'w').close()\n"
+    )
+    arguments = [f"run={isic_run.path}", f"output={tmp_path / 'scores'}", "trainer.strategy=ddp", "trainer.devices=2"]
+    subprocess.run([sys.executable, script, *arguments], cwd=tmp_path, check=True, timeout=300)
+    assert {path.name for path in tmp_path.glob("?-*")} == {"0-False", "1-False"}
 
 
 def test_chosen_cases_have_pictures_of_their_own(bcss_run):

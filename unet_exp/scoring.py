@@ -14,9 +14,10 @@ from unet_exp.data._case import Case
 from unet_exp.data._datamodule import SegmentationDataModule
 from unet_exp.ensemble import Ensemble, Member, build_ensemble, read_members, same_classes
 from unet_exp.errors import ConfigError, UserError
-from unet_exp.evaluation import DEFAULT_SETTINGS, draw_results, evaluate_part, write_results
+from unet_exp.evaluation import DEFAULT_SETTINGS, PartResult, draw_results, evaluate_part, write_results
 from unet_exp.evaluation_settings import EvaluationSettings
 from unet_exp.run.console import print_table, score_rows
+from unet_exp.run.distributed import together
 from unet_exp.run.folder import RunFolder
 from unet_exp.run.history import read_history, train_seconds
 from unet_exp.staging import require_writable, staged
@@ -69,25 +70,38 @@ def score_runs(
     if not allow_train_images:
         _refuse_trained(trained, len(datamodule.split.cases(part)), part, plain["data"]["root"])
     task = build_ensemble(members, plain, datamodule.source)
-    cost = _cost(members, task, datamodule)
-    result = evaluate_part(trainer, task, datamodule, part, trained_on=trained, settings=settings)
     target = output or folders[0].evaluation / _label(members[0], plain, part, trained=bool(trained))
-    if trainer.is_global_zero:
-        context = {
-            "run": _one_or_all([str(folder.path) for folder in folders]),
-            "checkpoint": _one_or_all(list(dict.fromkeys(member.checkpoint for member in members))),
-            "data_root": plain["data"]["root"],
-            "images_trained_on": len(trained),
-            **cost,
-        }
-        with staged(target) as folder:
-            write_results([result], datamodule.source, folder, context, settings)
-            draw_results(result, task, datamodule, folder / "figures")
-        print_table(f"{part} of {plain['data']['root']}", score_rows(result.scores, datamodule.source.class_names))
-        if trained:
-            print_table("Warning", [("trained on", f"{len(trained)} of these images: the scores flatter")])
-        print_table("Written", [("scores", target / "metrics.json"), ("pictures", target / "figures")])
+    context = {
+        "run": _one_or_all([str(folder.path) for folder in folders]),
+        "checkpoint": _one_or_all(list(dict.fromkeys(member.checkpoint for member in members))),
+        "data_root": plain["data"]["root"],
+        "images_trained_on": len(trained),
+        **_cost(members, task, datamodule),
+    }
+    with together(trainer, "Start the evaluation again, with fewer processes if it was memory."):
+        result = evaluate_part(trainer, task, datamodule, part, trained_on=trained, settings=settings)
+        if trainer.is_global_zero:
+            _write(result, task, datamodule, target, context, settings)
     return target
+
+
+def _write(
+    result: PartResult,
+    task: SegmentationTask,
+    datamodule: SegmentationDataModule,
+    target: Path,
+    context: dict[str, Any],
+    settings: EvaluationSettings,
+) -> None:
+    """Write and print the scores of one part."""
+    source = datamodule.source
+    with staged(target) as folder:
+        write_results([result], source, folder, context, settings)
+        draw_results(result, task, datamodule, folder / "figures")
+    print_table(f"{result.part} of {context['data_root']}", score_rows(result.scores, source.class_names))
+    if trained := context["images_trained_on"]:
+        print_table("Warning", [("trained on", f"{trained} of these images: the scores flatter")])
+    print_table("Written", [("scores", target / "metrics.json"), ("pictures", target / "figures")])
 
 
 def _one_or_all(values: Sequence[str]) -> str | list[str]:

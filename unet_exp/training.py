@@ -31,7 +31,7 @@ from unet_exp.files import write_json
 from unet_exp.instantiate import build
 from unet_exp.run.checkpoint_io import DurableCheckpointIO, usable_checkpoint
 from unet_exp.run.console import print_table, score_rows
-from unet_exp.run.distributed import failing_together, leave_together
+from unet_exp.run.distributed import together
 from unet_exp.run.environment import describe_environment
 from unet_exp.run.folder import RunFolder
 from unet_exp.run.history import read_history, train_seconds
@@ -86,10 +86,9 @@ def train(config: DictConfig, *, names: Mapping[str, str], overrides: Sequence[s
             _write_beginnings(opened, plain, split, environment)
             print_start(folder, names, plain, cost, datamodule, trainer)
             _warn_of_separate_batch_norm(trainer, task, plain)
-            with failing_together(trainer):
+            with together(trainer, "Continue with resume=<run folder>."):
                 trainer.fit(task, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
                 _conclude(trainer, task, datamodule, folder, plain, cost)
-                leave_together(trainer)
     return folder.path
 
 

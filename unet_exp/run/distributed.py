@@ -1,4 +1,4 @@
-"""The end of a distributed training, the good one and the bad ones."""
+"""The end of work that several processes share, the good one and the bad ones."""
 
 import re
 import subprocess
@@ -15,8 +15,35 @@ _GRACE = 5.0
 """Seconds that processes have to end by themselves after the first one has failed."""
 
 
-def leave_together(trainer: Trainer) -> None:
-    """Let all processes wait for the one that still draws, and take the connection down in order.
+@contextmanager
+def together(trainer: Trainer, advice: str) -> Iterator[None]:
+    """Let all processes leave the block in order, or none of them stay behind when one has failed.
+
+    Args:
+        trainer: Runs something inside the block.
+        advice: What the user can do when another process was lost.
+
+    Raises:
+        UserError: If another process has died, or has not answered within the timeout.
+    """
+    try:
+        yield
+        _leave(trainer)
+    except RuntimeError as error:
+        _end_processes(trainer)
+        if trainer.world_size == 1 or not _LOST.search(str(error)):
+            raise
+        raise UserError(
+            "Another process has died or does not answer; its own message, or the system's log (was memory short?), "
+            f"says why. {advice} What was noticed here: {str(error).splitlines()[0][:200]}"
+        ) from None
+    except BaseException:
+        _end_processes(trainer)
+        raise
+
+
+def _leave(trainer: Trainer) -> None:
+    """Let all processes wait for the one that still writes, and take the connection down in order.
 
     A process that ends with open gloo connections may abort, and Lightning and torchrun then kill all others.
     """
@@ -24,29 +51,6 @@ def leave_together(trainer: Trainer) -> None:
     distributed = torch.distributed
     if distributed.is_available() and distributed.is_initialized() and distributed.get_backend() == "gloo":
         distributed.destroy_process_group()  # Lightning itself sees to that with NCCL only
-
-
-@contextmanager
-def failing_together(trainer: Trainer) -> Iterator[None]:
-    """Inside the block, say what it means that another process is gone, and leave none behind that does not answer.
-
-    Raises:
-        UserError: If another process has died, or has not answered within the timeout.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        _end_processes(trainer)
-        if trainer.world_size == 1 or not _LOST.search(str(error)):
-            raise
-        raise UserError(
-            "Another process of this training has died or does not answer; its own message, or the system's log (was "
-            "memory short?), says why. Continue with resume=<run folder>. What was noticed here: "
-            f"{str(error).splitlines()[0][:200]}"
-        ) from None
-    except BaseException:
-        _end_processes(trainer)
-        raise
 
 
 def _end_processes(trainer: Trainer) -> None:
