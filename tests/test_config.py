@@ -155,3 +155,8 @@ def test_a_mistake_on_the_command_line_ends_without_traceback(run_module, tmp_pa
     assert done.stderr.startswith("error: 2 mistakes in the configuration:\n  model.depht:")
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())  # nothing half-written
+
+
+@pytest.mark.parametrize(("data", "norm"), [("bcss", "batch"), ("lits", "batch"), ("isic2017", "instance")])
+def test_norm_of_the_default_network_suits_patches_or_whole_images(data, norm):
+    assert compose_config("train", [f"data={data}"]).model.norm == norm

@@ -28,6 +28,8 @@ OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)
 # conf/data/bcss.yaml and conf/model/ctx_resunet.yaml: a network that wants to see surroundings is served them.
 OmegaConf.register_new_resolver("context_mpp", lambda *given: ListConfig(context_mpp(*given)), replace=True)
 OmegaConf.register_new_resolver("context_margin", context_margin, replace=True)
+# conf/model/lean_resunet.yaml: instance norm is better on whole images, and suffers from patches of a single tissue.
+OmegaConf.register_new_resolver("norm_for", lambda patch_size: "batch" if patch_size else "instance", replace=True)
 # conf/inference/sliding_window.yaml
 OmegaConf.register_new_resolver("window_alignment", window_alignment, replace=True)
 
