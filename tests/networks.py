@@ -1,7 +1,8 @@
 """Every network of conf/model, as far as its library is installed, and independent counts of what one costs."""
 
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,14 +23,20 @@ MODELS = sorted(path.stem for path in (Path(CONFIG_FOLDER) / "model").glob("*.ya
 def composed(model: str, *overrides: str) -> dict:
     """The checked configuration of a training; skips the test where the network needs a library that is absent."""
     config = check_train_config(compose_config("train", ["data=bcss", f"model={model}", *overrides]))
+    with skipping_without_its_library(), torch.device("meta"):
+        build(config, "model")
+    return config
+
+
+@contextmanager
+def skipping_without_its_library() -> Iterator[None]:
+    """Skip the test when a network inside the block needs a library that is absent."""
     try:
-        with torch.device("meta"):
-            build(config, "model")
+        yield
     except UserError as error:
         if "pip install" in str(error):
             pytest.skip(str(error))
         raise
-    return config
 
 
 def network_of(config: dict, *, on: str = "meta") -> nn.Module:

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from tests import fake
+from tests.networks import skipping_without_its_library
 from tests.runs import run, tiny
 from tests.test_config import options
 from unet_exp.build import build_datamodule
@@ -162,12 +163,8 @@ def test_every_model_trains_with_deep_supervision_on_both_kinds_of_data(model, b
             "loader.batch_size=2",
         ]
         settings += ["data.patch_size=64"] if data == "bcss" else []
-        try:
+        with skipping_without_its_library():
             run(tiny(root, tmp_path, *settings, data=data), {"model": model, "data": data, "loss": "dice_ce"})
-        except ConfigError as error:
-            if "pip install" not in str(error):
-                raise
-            pytest.skip(str(error))
 
 
 @pytest.mark.slow
