@@ -121,18 +121,36 @@ def scored(folder):
         return list(csv.DictReader(file))
 
 
-def test_predictions_are_those_that_were_scored(bcss_run, bcss_root, tmp_path):
-    evaluate.main([f"run={bcss_run.path}", "split=val", f"output={tmp_path / 'scores'}"])
+def assert_predictions_are_scored(runs, bcss_root, tmp_path):
+    """`predict` gives what `evaluate` counts: an ensemble is blended in one way by both."""
+    given = f"run=[{','.join(str(folder.path) for folder in runs)}]"
+    evaluate.main([given, "split=val", f"output={tmp_path / 'scores'}"])
     with (tmp_path / "scores" / "per_image.csv").open() as file:
         rows = list(csv.DictReader(file))
     for row in rows:
         image = bcss_root / "images" / f"{row['image']}.png"
-        predict.main([f"run={bcss_run.path}", f"input={image}", "input_mpp=0.5", f"output={tmp_path / image.stem}"])
+        predict.main([given, f"input={image}", "input_mpp=0.5", f"output={tmp_path / image.stem}"])
         labels = np.asarray(Image.open(tmp_path / image.stem / f"{image.stem}.labels.png"))
         codes = np.asarray(Image.open(bcss_root / "masks" / image.name))
         tumor = np.count_nonzero((labels == 0) & np.isin(codes, (1, 19, 20)))
         assert abs(tumor - int(row["tp_tumor"])) <= 0.001 * labels.size
     assert rows
+
+
+def test_predictions_are_those_that_were_scored(bcss_run, bcss_root, tmp_path):
+    assert_predictions_are_scored([bcss_run], bcss_root, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def plain_run(bcss_root, tmp_path_factory):
+    """A network without surroundings, whose windows may begin elsewhere."""
+    return run(tiny(bcss_root, tmp_path_factory.mktemp("plain"), "model.depth=3"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_predictions_of_an_ensemble_are_those_that_were_scored(bcss_run, plain_run, bcss_root, tmp_path, order):
+    assert_predictions_are_scored([plain_run, bcss_run][::order], bcss_root, tmp_path)
 
 
 @pytest.mark.slow
@@ -148,11 +166,10 @@ def test_the_exported_network_needs_one_input(bcss_run, bcss_root, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_ensemble_gives_all_their_surroundings(bcss_run, bcss_root, tmp_path):
-    plain = run(tiny(bcss_root, tmp_path / "plain"))
+def test_an_ensemble_gives_all_their_surroundings(bcss_run, plain_run, bcss_root, tmp_path):
     (image, *_) = sorted((bcss_root / "images").iterdir())
     outputs = []
-    for number, runs in enumerate(([plain.path, bcss_run.path], [bcss_run.path, plain.path])):
+    for number, runs in enumerate(([plain_run.path, bcss_run.path], [bcss_run.path, plain_run.path])):
         given = ",".join(map(str, runs))
         predict.main([f"run=[{given}]", f"input={image}", "input_mpp=0.5", f"output={tmp_path / str(number)}"])
         outputs.append(np.asarray(Image.open(tmp_path / str(number) / f"{image.stem}.labels.png")))

@@ -6,37 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from torch import Tensor, nn
 
 from unet_exp.build import build_task
 from unet_exp.check import check_train_config
 from unet_exp.data._source import ImageSource
 from unet_exp.errors import UserError
 from unet_exp.evaluation import load_weights
-from unet_exp.inference._predictor import to_logits, to_probabilities
+from unet_exp.inference import Ensemble, common_inference
 from unet_exp.run.checkpoint_io import usable_checkpoint
 from unet_exp.run.folder import RunFolder
 from unet_exp.task import SegmentationTask
 
-_SEEN = ("in_channels", "image_size", "mpp", "score_mpp", "context_mpp", "stain", "slices", "window", "mean", "std")
+_SEEN = ("in_channels", "image_size", "mpp", "score_mpp", "stain", "slices", "window", "mean", "std")
 """Keys of a dataset that must be equal: what the networks are shown, and what is scored."""
-
-
-class Ensemble(nn.Module):
-    """Several networks as one; their outputs are averaged as probabilities.
-
-    Args:
-        networks: Each takes (N, C, H, W) and gives logits (N, K, h, w).
-    """
-
-    def __init__(self, networks: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.networks = nn.ModuleList(networks)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, K, h, w) float32 of the mean probabilities."""
-        total: Tensor = sum(to_probabilities(network(images).float()) for network in self.networks)  # type: ignore[assignment]
-        return to_logits(total / len(self.networks))
 
 
 @dataclass(frozen=True)
@@ -111,10 +93,11 @@ def build_ensemble(members: Sequence[Member], plain: Mapping[str, Any], source: 
     Raises:
         UserError: If a checkpoint belongs to another network than its run's configuration says.
     """
+    trained = [check_train_config(OmegaConf.create(dict(member.config))) for member in members[1:]]
+    inference = common_inference(plain["inference"], [own["inference"] for own in trained])
     tasks = []
-    for member in members:
-        own = plain if member is members[0] else check_train_config(OmegaConf.create(dict(member.config)))
-        task = build_task({**own, "data": plain["data"], "inference": plain["inference"]}, source, {})
+    for member, own in zip(members, [plain, *trained], strict=True):
+        task = build_task({**own, "data": plain["data"], "inference": inference}, source, {})
         load_weights(task, member.file, member.content)
         tasks.append(task)
     if len(tasks) > 1:

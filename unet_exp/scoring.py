@@ -12,10 +12,11 @@ from unet_exp.check import check_train_config
 from unet_exp.cost import measure_cost
 from unet_exp.data._case import Case
 from unet_exp.data._datamodule import SegmentationDataModule
-from unet_exp.ensemble import Ensemble, Member, build_ensemble, read_members, same_classes
+from unet_exp.ensemble import Member, build_ensemble, read_members, same_classes
 from unet_exp.errors import ConfigError, UserError
 from unet_exp.evaluation import DEFAULT_SETTINGS, PartResult, draw_results, evaluate_part, write_results
 from unet_exp.evaluation_settings import EvaluationSettings
+from unet_exp.inference import members_of
 from unet_exp.run.console import print_table, score_rows
 from unet_exp.run.distributed import together
 from unet_exp.run.folder import RunFolder
@@ -118,9 +119,8 @@ def _build_trainer(plain: Mapping[str, Any], folder: RunFolder) -> Trainer:
 
 def _cost(members: Sequence[Member], task: SegmentationTask, datamodule: SegmentationDataModule) -> dict[str, float]:
     """What the networks cost, and what their training took as far as that was recorded; added up."""
-    networks = task.network.networks if isinstance(task.network, Ensemble) else [task.network]
     source = datamodule.source
-    costs = [measure_cost(network, source.in_channels, source.sample_size) for network in networks]
+    costs = [measure_cost(network, source.in_channels, source.sample_size) for network in members_of(task.network)]
     measured: dict[str, float] = {
         "parameters": sum(cost.parameters for cost in costs),
         "gmacs": sum(cost.gmacs for cost in costs),

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from unet_exp.errors import DataError, UserError
-from unet_exp.inference import ArrayReader, ArrayWriter, ImageJob, SlidingWindow
+from unet_exp.inference import ArrayReader, ArrayWriter, Ensemble, ImageJob, SlidingWindow
 from unet_exp.inference._band import Band
 from unet_exp.inference._plan import Grid, Tiling
 from unet_exp.model.unet import UNet
@@ -106,6 +106,19 @@ def test_the_mean_of_several_networks_is_one_of_probabilities(network):
     engine = SlidingWindow(window_size=32, halo=3, alignment=1, blend="crop")
     _, probabilities = predict(engine, [network, other], image)
     np.testing.assert_allclose(probabilities, (whole(network, image) + whole(other, image)) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("tta", ["none", "d4"])
+def test_an_ensemble_is_blended_as_it_is_when_streamed(network, tta):
+    torch.manual_seed(2)
+    other = nn.Conv2d(3, CLASSES, 5, padding=2).eval()
+    with torch.no_grad():
+        other.weight.mul_(10)  # sure of itself, so that a mean of logits is another one
+    image = make_image(90, 71)
+    engine = SlidingWindow(window_size=32, overlap=0.5, tta=tta)
+    called = engine(Ensemble([network, other]), normalize(torch.from_numpy(image).permute(2, 0, 1)[None]))
+    _, streamed = predict(engine, [network, other], image)
+    np.testing.assert_allclose(streamed, called.softmax(1)[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("tta", ["flips", "d4"])

@@ -8,11 +8,12 @@ from typing import Annotated
 import numpy as np
 import torch
 from annotated_types import Interval
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from unet_exp.bounds import NonNegativeInt, PositiveInt
 from unet_exp.inference._concurrent import map_ahead, run_behind
+from unet_exp.inference._ensemble import members_of
 from unet_exp.inference._image import ImageJob, ImageReader, LabelWriter, read_padded
 from unet_exp.inference._output import Output
 from unet_exp.inference._plan import Blend, Grid, Place, Tiling, round_up
@@ -99,13 +100,14 @@ class SlidingWindow:
         """Logits of whole images that are in memory, on their device.
 
         Args:
-            network: Takes (n, C, h, w), gives (n, K, h', w') with h' <= h.
+            network: Takes (n, C, h, w), gives (n, K, h', w') with h' <= h. An `Ensemble` counts as its networks.
             images: (N, C, H, W), normalised.
 
         Returns:
-            (N, K, H, W) float32; with test-time augmentation, logits of the mean probabilities.
+            (N, K, H, W) float32; of several networks or symmetries, logits of the mean probabilities.
         """
-        predictor = self._predictor([network])
+        networks = members_of(network) if isinstance(network, nn.Module) else [network]
+        predictor = self._predictor(networks)
         if self.window_size is None:
             whole = predictor(list(images), _stack)
             self.batch_size = predictor.batch_size

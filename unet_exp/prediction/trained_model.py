@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from unet_exp.errors import ConfigError, UserError
-from unet_exp.inference import SlidingWindow
+from unet_exp.inference import SlidingWindow, common_inference
 from unet_exp.inference._predictor import Network
 from unet_exp.locations import CONFIG_FOLDER
 from unet_exp.prediction.description import ModelDescription
@@ -73,8 +73,8 @@ def load_model(settings: PredictSettings, device: torch.device) -> TrainedModel:
                 f"run: {first.name} and {description.name} cannot be averaged: they differ in classes, resolution "
                 "(µm per pixel, image size) or channels."
             )
-    widest = max(one.inference.get("surroundings", 0) for one, _, _ in members)
-    inference = change_inference({**first.inference, "surroundings": widest}, settings.inference)
+    together = common_inference(first.inference, [one.inference for one, _, _ in members[1:]])
+    inference = change_inference(together, settings.inference)
     identity = "+".join(identity for _, _, identity in members)
     return TrainedModel(replace(first, inference=inference), [network for _, network, _ in members], identity)
 
