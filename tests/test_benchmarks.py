@@ -89,6 +89,7 @@ def _own_labels(network, image, **changes):
         return ours(network, {**shipped_options(), **changes})(image)
 
 
+@pytest.mark.slow
 def test_one_window_over_the_whole_image_is_one_pass(network, image, reference):
     """All contestants share one network, one normalisation and one decision."""
     contestants = {"tiles": (plain_tiles(network, 384), 0)}

@@ -75,6 +75,7 @@ def test_a_network_that_was_exported_wrongly_is_found_and_nothing_is_left(bcss_r
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_without_the_dataset_generated_images_are_used_and_noted(bcss_run, tmp_path):
     folder = export_run(settings(bcss_run, tmp_path / "bundle", data_root=str(tmp_path / "gone")))
     assert "generated images" in json.loads((folder / "bundle.json").read_text())["parity"]["images"]

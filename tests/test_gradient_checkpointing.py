@@ -50,6 +50,7 @@ def step(network: torch.nn.Module, images: torch.Tensor):
     return loss.detach(), gradients, dict(network.named_buffers()), kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
 def test_loss_gradients_and_statistics_are_the_same_bits(path):
     plain = build(path)

@@ -32,6 +32,7 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_all_stages_at_once_and_nothing_the_second_time(prepare, tmp_path):
     root = fake.bcss(tmp_path / "data")
     done = prepare(f"data.root={root}", "data.patch_size=32")
@@ -214,6 +215,7 @@ def test_ctrl_c_ends_at_once_and_the_next_call_completes(tmp_path):
     assert len(list((tmp_path / "store").glob("bcss-*"))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (REAL_DATA / "bcss").is_dir(), reason="the shared BCSS regions are not here")
 def test_real_regions(prepare):
     done = prepare(f"data.root={REAL_DATA / 'bcss'}", "data.mpp=1.2", "stage=convert")

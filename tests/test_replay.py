@@ -75,6 +75,7 @@ class Poisoned(nn.Module):
         return self.inner(images) * torch.where(self.calls >= 6, float("nan"), 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", ["bcss", "isic2017"])
 def test_exactly_the_guilty_batch_is_kept(data, tmp_path, monkeypatch):
     """Its pixels are those that the kept sample keys give."""

@@ -11,6 +11,7 @@ from tests.reporting.folders import FakeRun, write_run
 FAST = ("draws=200", "picture_side=64")
 
 
+@pytest.mark.slow
 def test_the_report_is_written_beside_the_runs_without_torch(tmp_path):
     write_run(tmp_path / "sweep", FakeRun("unet", images=6, patients=6, parts=("val",)))
     write_run(tmp_path / "sweep", FakeRun("resunet", images=6, patients=6, parts=("val",), quality=0.9))
@@ -52,6 +53,7 @@ def test_a_mistake_is_one_clear_message(arguments, expected, run_module):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_damaged_run_is_named_and_the_exit_code_says_so(tmp_path, run_module):
     write_run(tmp_path / "runs", FakeRun("unet", images=6))
     broken = write_run(tmp_path / "runs", FakeRun("resunet", images=6))

@@ -118,6 +118,7 @@ def test_scores_follow_from_the_table_of_images(finished):
     assert {row["institution"] for row in table} == {"BH", "A1", "OL", "GM"}
 
 
+@pytest.mark.slow
 def test_two_runs_never_share_a_folder(bcss_root, tmp_path):
     settings = tiny(bcss_root, tmp_path, "trainer=debug", "trainer.limit_val_batches=1", "test_after_training=false")
     first, second = run(settings), run(settings)
@@ -130,6 +131,7 @@ def weights(folder):
     return torch.load(folder.checkpoint("last"), weights_only=True)["state_dict"]
 
 
+@pytest.mark.slow
 def test_the_seed_decides_the_weights(bcss_root, tmp_path):
     settings = tiny(bcss_root, tmp_path, "trainer=debug", "test_after_training=false")
     first, second = run([*settings, "seed=1"]), run([*settings, "seed=2"])
@@ -236,6 +238,7 @@ def test_without_validation_the_last_checkpoint_is_scored(bcss_root, tmp_path):
     assert folder.metrics()["checkpoint"] == "last"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [

@@ -16,6 +16,7 @@ def logged_out(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_training_reads_back(bcss_root, tmp_path):
     folder = run(tiny(bcss_root, tmp_path / "out", "logger=wandb", "logger.panel_every_n_epochs=1"))
     (records,) = sessions(folder.path)

@@ -183,6 +183,7 @@ def test_a_run_that_did_not_finish_says_so(start, tmp_path, exit_code, logged):
     assert [record["exit_code"] for record in of_type(records, "exit")] == [logged]
 
 
+@pytest.mark.slow
 def test_resuming_continues_the_run_without_lost_or_repeated_steps(start, tmp_path):
     first = start()
     for step in (10, 20, 30):

@@ -55,6 +55,7 @@ def test_under_autocast_it_still_computes_in_float32(exported):
         assert torch.equal(network(images), alone)
 
 
+@pytest.mark.slow
 def test_neither_hydra_nor_lightning_nor_the_exporters_are_needed(exported):
     blocked = ["lightning", "hydra", "omegaconf", "safetensors", "onnx", "onnxscript", "jinja2", "wandb"]
     blocked += ["onnxruntime"] if exported.name == "torch_export" else []

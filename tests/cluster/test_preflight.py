@@ -144,6 +144,7 @@ def test_without_slurm_the_message_says_so(tmp_path):
     assert "hydra/launcher=slurm needs SLURM's commands, but here is no sbatch" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -290,6 +290,7 @@ print(peak_memory_mb())
 """
 
 
+@pytest.mark.slow
 def test_peak_memory_does_not_grow_with_the_height():
     def peak(height):
         command = [sys.executable, "-c", _MEASURE, str(height)]

@@ -50,6 +50,7 @@ def test_blocks_leave_no_trace(seed, share):
         assert shapely.equals(joined.polygons, whole.polygons).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "share"), CASES)
 @pytest.mark.parametrize("block", [23, 64, 1000])
 def test_neighbours_share_their_border_vertex_for_vertex(seed, share, block):

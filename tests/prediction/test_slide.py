@@ -92,6 +92,7 @@ def test_where_a_ramp_is_tells_where_pixels_are(tmp_path):
         assert np.abs(difference).max() < 1 + 0.7 * 2003 / width * 255 / 2002  # rounding, and 0.7 pixels of the grid
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("downsamples", [(1, 3.99, 15.9), (1, 4.0003, 16.2), (1, 2.5), (1,), (1, 2, 4, 8, 16, 32)])
 def test_any_structure_of_levels(tmp_path, monkeypatch, downsamples):
     monkeypatch.setattr("unet_exp.prediction.opening._PICTURE_PIXELS", 0)

@@ -49,6 +49,7 @@ def disk(tmp_path):
         yield folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("read_only", [False, True], ids=["full", "read-only"])
 def test_the_run_stops_with_one_message_and_is_continued_from_what_was_saved(read_only, bcss_root, disk, capfd):
     settings = tiny(bcss_root, disk / "out", "test_after_training=false", "trainer.max_epochs=3")

@@ -57,6 +57,7 @@ def test_values_that_were_trained_already_are_not_trained_again(tmp_path):
     assert {trial.value for trial in launch.study.trials()} == {1.0, 0.5}
 
 
+@pytest.mark.slow
 def test_failures_are_told_and_replaced(tmp_path):
     crash = "if {x} > 0.5: sys.exit('error: too large')\n" + TRAINING
     launch = Launch(tmp_path, what=crash, n_trials=4, sampler="random", max_failures_in_a_row=20)
@@ -158,6 +159,7 @@ def test_a_plain_sweep_trains_pruned_jobs_to_their_end(tmp_path):
     assert str(made.state) == "finished"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_search_keeps_its_trials_open_and_continues_them(number, tmp_path):
     launch = Launch(tmp_path, n_trials=3, seconds=0.5)

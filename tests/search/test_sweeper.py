@@ -18,6 +18,7 @@ DOCUMENTATION = (REPOSITORY / "docs" / "search.md").read_text()
 COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", DOCUMENTATION, re.DOTALL) for line in block.splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "messages"),
     [
@@ -75,6 +76,7 @@ def launched(tmp_path, arguments: list[str], check: str) -> subprocess.Completed
 HEAVY = "sorted({'optuna', 'torch', 'lightning', 'wandb', 'cv2', 'matplotlib', 'sklearn'} & sys.modules.keys())"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "imported"),
     [
@@ -110,6 +112,7 @@ def test_the_documentation_has_commands_of_searches():
     assert all(line.startswith("python -m unet_exp.train -m hydra/sweeper=optuna ") for line in COMMANDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", COMMANDS)
 def test_the_commands_of_the_documentation_begin(line, tmp_path):
     arguments = shlex.split(line)[3:]

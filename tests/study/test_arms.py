@@ -87,6 +87,7 @@ def test_arms_differ_in_their_network_and_in_what_they_say(study, arm):
     assert blocks - FOLLOWS == OWN.get(arm, set())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("study", ["study_bcss", "study_bcss_small"])
 @pytest.mark.parametrize("arm", ARMS)
 def test_all_arms_see_as_many_pixels_in_as_many_steps(study, arm):
@@ -115,6 +116,7 @@ def test_every_rung_of_the_ladder_adds_one_thing(before, after, changed):
     assert all(any(key.startswith(one) for key in found) for one in changed)
 
 
+@pytest.mark.slow
 def test_the_full_study_has_every_arm_and_the_others_have_none_that_does_not_exist():
     assert sorted(varied("study_bcss")["arm"]) == ARMS
     assert set(LADDER) <= set(ARMS)

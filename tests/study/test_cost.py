@@ -8,6 +8,7 @@ from unet_exp.cost import NetworkCost
 from unet_exp.errors import ConfigError
 
 
+@pytest.mark.slow
 def test_runs_are_counted_as_the_sweep_has_them():
     arms = arms_of(["experiment=study_bcss_small", "data.mpp=1.0"])
     assert len(arms) == 13

@@ -26,6 +26,7 @@ def explained(run_module, *arguments: str) -> str:
     return done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -53,6 +54,7 @@ def test_a_sweep_is_not_started_by_every_rank(run_module, monkeypatch):
     assert "A sweep (-m) is started once, without torchrun" in explained(run_module)
 
 
+@pytest.mark.slow
 def test_the_sweep_itself_does_without_torch(tmp_path):
     """It stays in memory for days, beside the jobs that need it."""
     code = (
