@@ -21,7 +21,6 @@ from unet_exp.data._case import Case, Image, Labels
 from unet_exp.data._datamodule import SegmentationDataModule
 from unet_exp.data._source import ImageSource
 from unet_exp.data._voxel_spacing import voxel_spacing
-from unet_exp.errors import UserError
 from unet_exp.evaluation_settings import EvaluationSettings
 from unet_exp.figure.confusion import save_confusion_matrix
 from unet_exp.figure.panel import Example, save_prediction_panel, select_examples
@@ -30,7 +29,7 @@ from unet_exp.files import write_json
 from unet_exp.metric import image_scores, summary
 from unet_exp.observation import CaseObserver, Details, observing_device
 from unet_exp.per_image import Row, case_rows, empty_score, write_table
-from unet_exp.run.checkpoint_io import read_checkpoint
+from unet_exp.run.checkpoint_io import apply_weights, read_checkpoint
 from unet_exp.run.memory import peak_memory_mb
 from unet_exp.task import SegmentationTask
 
@@ -74,11 +73,7 @@ def load_weights(task: SegmentationTask, checkpoint: Path, content: Mapping[str,
         UserError: If the file is damaged or belongs to another network.
     """
     content = content or read_checkpoint(checkpoint)
-    try:
-        task.load_state_dict(content["state_dict"])
-    except RuntimeError as error:
-        reason = str(error).splitlines()[1:] or [str(error)]  # the first line only says that there are errors
-        raise UserError(f"{checkpoint} cannot be loaded into this network: {reason[0].strip()[:200]}") from None
+    apply_weights(task, content["state_dict"], checkpoint)
 
 
 def evaluate_part(

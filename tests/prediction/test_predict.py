@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -124,6 +125,15 @@ def test_a_damaged_file_is_named_and_the_others_are_predicted(isic_run, isic_roo
     assert damaged.name in message
     assert len(list((tmp_path / "out").glob("*.labels.png"))) == 2
     assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
+
+
+def test_weights_of_another_network_are_told_by_their_first_difference(isic_run, isic_root, tmp_path, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(isic_run.path, copy)
+    torch.save({"state_dict": {"network.of.another": torch.zeros(1)}}, copy / "checkpoints" / "best.ckpt")
+    message = fails(capsys, run=copy, input=isic_root / "ISIC-2017_Validation_Data", output=tmp_path / "out")
+    assert f"{copy / 'checkpoints' / 'best.ckpt'} cannot be loaded into this network: Missing key(s)" in message
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

@@ -9,13 +9,12 @@ from torch import nn
 
 from unet_exp.check import check_train_config
 from unet_exp.data._source import ImageSource
-from unet_exp.errors import UserError
 from unet_exp.inference._predictor import Network
 from unet_exp.instantiate import build
 from unet_exp.prediction.byte_network import ByteNetwork
 from unet_exp.prediction.description import ModelDescription
 from unet_exp.prediction.description_of_run import describe_run
-from unet_exp.run.checkpoint_io import usable_checkpoint
+from unet_exp.run.checkpoint_io import apply_weights, usable_checkpoint
 from unet_exp.run.folder import RunFolder
 
 _PREFIX = "network."
@@ -42,10 +41,7 @@ def load_run(path: Path, checkpoint: str | None, device: torch.device) -> tuple[
     network: nn.Module = build(config, "model")
     weights = content["state_dict"]
     own = {name.removeprefix(_PREFIX): value for name, value in weights.items() if name.startswith(_PREFIX)}
-    try:
-        network.load_state_dict(own)
-    except RuntimeError as error:
-        raise UserError(f"{file} cannot be loaded into this network: {str(error).splitlines()[0]}") from None
+    apply_weights(network, own, file)
     description = describe_run(config, source, path.resolve().name)
     layout = torch.channels_last if config["channels_last"] else torch.contiguous_format
     ready = ByteNetwork(network, description.mean, description.std).eval().to(device, memory_format=layout)  # type: ignore[call-overload]

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
+from torch import nn
 
 from unet_exp.errors import UserError
 from unet_exp.files import sync_folder
@@ -139,6 +140,24 @@ def usable_checkpoint(path: Path) -> tuple[Path, dict[str, Any]]:
     if is_first_process():
         sys.stderr.write(f"warning: {problem.rstrip('.')}; {previous.name}, the one before it, is used instead.\n")
     return previous, content
+
+
+def apply_weights(module: nn.Module, weights: Mapping[str, Any], checkpoint: Path) -> None:
+    """Give a module the weights of a checkpoint.
+
+    Args:
+        module: What they belong to.
+        weights: By the names of its parameters and buffers.
+        checkpoint: Where they come from, for the message.
+
+    Raises:
+        UserError: If they are those of another network.
+    """
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1:] or [str(error)]  # the first line only says that there are errors
+        raise UserError(f"{checkpoint} cannot be loaded into this network: {reason[0].strip()[:200]}") from None
 
 
 @contextmanager
