@@ -107,7 +107,7 @@ def finished(lits_root, tmp_path_factory):
     small = [o for o in tiny(lits_root, tmp_path_factory.mktemp("outputs"), data="lits") if "image_size" not in o]
     split = ["data.split.validation_fraction=0.4", "data.split.test_fraction=0.2", "data.split.seed=6"]
     settings = ["data.patch_size=32", "data.patches_per_epoch=96", "data.foreground=0.8", "augmentation=light"]
-    overrides = [*small, *settings, *split, "trainer.max_epochs=3", "optim.lr=0.02"]
+    overrides = [*small, *settings, *split, "trainer.max_epochs=3", "optim.lr=0.02", "callback=none"]
     return run(overrides, {"model": "unet", "data": "lits", "loss": "dice_ce"})
 
 
