@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
@@ -18,6 +19,14 @@ from unet_exp.instantiate import build
 from unet_exp.locations import CONFIG_FOLDER
 
 MODELS = sorted(path.stem for path in (Path(CONFIG_FOLDER) / "model").glob("*.yaml"))
+
+
+def model_block(model: str) -> DictConfig:
+    """A file of conf/model without what it chooses of other groups."""
+    block = OmegaConf.load(Path(CONFIG_FOLDER) / "model" / f"{model}.yaml")
+    assert isinstance(block, DictConfig)
+    block.pop("defaults", None)
+    return block
 
 
 def composed(model: str, *overrides: str) -> dict:

@@ -1,17 +1,15 @@
 """Every test with a `model_name` argument runs for each file in conf/model, so for a new network too."""
 
-from pathlib import Path
-
 import pytest
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 import unet_exp.config  # noqa: F401 - knows how to compute what yaml files refer to
+from tests.networks import MODELS, model_block
 from unet_exp.model._optional import MissingPackageError
 
-MODEL_FOLDER = Path(__file__).parents[2] / "conf" / "model"
-MODEL_NAMES = sorted(path.stem for path in MODEL_FOLDER.glob("*.yaml"))
+MODEL_NAMES = MODELS
 
 
 def pytest_generate_tests(metafunc):
@@ -24,7 +22,7 @@ def load_model_config(name, in_channels=3, num_classes=2, weights=(1.0,), **over
         {
             "data": {"in_channels": in_channels, "num_classes": num_classes},
             "supervision": {"weights": list(weights)},
-            "model": OmegaConf.load(MODEL_FOLDER / f"{name}.yaml"),
+            "model": model_block(name),
         }
     )
     config.model.update(overrides)
