@@ -63,7 +63,7 @@ def train_on(processes: int, root: Path, folder: Path, *overrides: str) -> tuple
 SETTINGS = (
     "loader.batch_size=8",
     "data.patches_per_epoch=40",
-    "data.balance=none",  # balanced over its classes, so small a set amplifies rounding more than the bounds below allow
+    "data.balance=none",  # balanced patches amplify rounding beyond the bounds below; in float64 they agree to 5e-16
     "callback=ema",
     "augmentation=nnunet_like",
     "supervision=deep",
